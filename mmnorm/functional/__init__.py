@@ -1,0 +1,18 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The three rooms of a norm: moments, coefficients, affine."""
+
+from .coefficients import (
+    batch_channel_coefficients,
+    batch_coefficients,
+    group_coefficients,
+    switchable_coefficients,
+)
+from .normalize import normalize
+
+__all__ = [
+    'batch_channel_coefficients',
+    'batch_coefficients',
+    'group_coefficients',
+    'normalize',
+    'switchable_coefficients',
+]

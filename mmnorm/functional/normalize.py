@@ -1,0 +1,97 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The pipe every norm runs through: moments, coefficients, affine."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from . import torch_ops
+
+Coefficients = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def normalize(x: Tensor, coefficients: Coefficients) -> Tensor:
+    r"""Normalise with a scale and a shift computed from the plane moments.
+
+    .. math::
+        y_{ncs} = a_{nc} (x_{ncs} - \mu_{nc}) + b_{nc}, \qquad
+        (a, b) = \text{coefficients}(\mu, \sigma^2, S)
+
+    Every norm of this package is this map with its own ``coefficients``.
+    A new one needs nothing else: gradients, half precision, memory formats
+    and synchronised statistics come with the pipe. The backward reads ``x``
+    and ``dy`` twice and writes ``dx`` once, as batch normalisation does.
+    Second derivatives are not available and raise an error.
+
+    Args:
+        x: Activations.
+        coefficients: Differentiable function of the mean and the biased
+            variance of each plane, both :math:`(N, C)` in float32 at least,
+            and of the number of pixels a plane. Returns scale and shift,
+            each broadcastable to :math:`(N, C)`.
+
+    Shape:
+        - Input: :math:`(N, C, *)`, any number of spatial dimensions; N may
+          be 0.
+        - Output: the same, with the dtype and memory format of the input.
+
+    Raises:
+        ValueError: If the input has fewer than two dimensions.
+
+    Example::
+
+        >>> def instance_norm(mean, var, num_pixels):
+        ...     return (var + 1e-5).rsqrt(), torch.zeros_like(mean)
+        >>> normalize(torch.rand(2, 8, 4, 4), instance_norm).shape
+        torch.Size([2, 8, 4, 4])
+    """
+    if x.dim() < 2:
+        raise ValueError(
+            f'expected an input of shape (N, C, *), got {tuple(x.shape)}'
+        )
+    if x.dim() == 2:
+        return normalize(x[..., None], coefficients)[..., 0]
+    wire, scale_wire, mean, var = _Moments.apply(x)
+    scale, shift = coefficients(mean, var, x.shape[2:].numel())
+    scale, shift = scale.expand_as(mean), shift.expand_as(mean)
+    return _Affine.apply(wire, scale_wire, x, mean, scale, shift)
+
+
+# The gradient of x has three terms: through the affine map, the mean and the
+# variance. Left to autograd they would be three tensors and two additions.
+# So _Moments hands _Affine two wires, tensors that hold nothing on the way
+# forward; on the way back _Affine sends dy and scale along them, in place of
+# their gradients, and _Moments forms the whole gradient in one pass. No one
+# else may use the wires, and a second derivative through them would be wrong.
+
+
+class _Moments(Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> tuple[Tensor, ...]:
+        mean, var = torch_ops.moments(x)
+        ctx.save_for_backward(x, mean)
+        wire = x.new_empty(()).expand(x.shape)
+        return wire, torch.empty_like(mean), mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy, scale, grad_mean, grad_var):
+        x, mean = ctx.saved_tensors
+        return torch_ops.input_grad(dy, x, mean, scale, grad_mean, grad_var)
+
+
+class _Affine(Function):
+    @staticmethod
+    def forward(ctx, wire, scale_wire, x, mean, scale, shift) -> Tensor:
+        ctx.save_for_backward(x, mean, scale)
+        return torch_ops.affine(x, mean, scale, shift)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):
+        x, mean, scale = ctx.saved_tensors
+        grad_scale, grad_shift = torch_ops.plane_sums(dy, x, mean)
+        return dy, scale, None, -scale * grad_shift, grad_scale, grad_shift

@@ -1,0 +1,67 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The four passes over an activation, in plain torch operators.
+
+Every function reads ``x`` of shape :math:`(N, C, *)` with ``S`` pixels a
+plane and per-plane numbers of shape :math:`(N, C)`. Another backend is
+another file with these four functions.
+"""
+
+import torch
+from torch import Tensor
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each plane, in float32 at least."""
+    if x.shape[2:].numel() == 0:
+        # torch answers NaN for a plane without pixels, and one NaN would
+        # reach every process through the pooled moments.
+        zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
+        return zeros, zeros
+    var, mean = torch.var_mean(x.to(_wide(x)), _planes(x), correction=0)
+    return mean, var
+
+
+def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``scale * (x - mean) + shift``, in the dtype and format of ``x``."""
+    mean, scale, shift = (_over(x, t) for t in (mean, scale, shift))
+    return torch.addcmul(shift, x - mean, scale).to(x.dtype)
+
+
+def plane_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane."""
+    dy = dy.to(_wide(x))
+    product = dy * (x - _over(x, mean))
+    return product.sum(_planes(x)), dy.sum(_planes(x))
+
+
+def input_grad(
+    dy: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    grad_mean: Tensor,
+    grad_var: Tensor,
+) -> Tensor:
+    """Gradient of ``x`` through the affine map and through both moments.
+
+    ``scale * dy + 2 * grad_var / S * (x - mean) + grad_mean / S``: the
+    centred form, because the raw one cancels where the mean is large.
+    """
+    num_pixels = max(x.shape[2:].numel(), 1)
+    through_var = _over(x, grad_var * (2 / num_pixels))
+    through_mean = _over(x, grad_mean / num_pixels)
+    grad = torch.addcmul(through_mean, x - _over(x, mean), through_var)
+    return grad.addcmul_(dy.to(_wide(x)), _over(x, scale)).to(x.dtype)
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _planes(x: Tensor) -> tuple[int, ...]:
+    return tuple(range(2, x.dim()))
+
+
+def _over(x: Tensor, per_plane: Tensor) -> Tensor:
+    # (N, C) -> (N, C, 1, ..., 1)
+    return per_plane.to(_wide(x))[(...,) + (None,) * (x.dim() - 2)]

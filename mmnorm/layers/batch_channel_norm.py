@@ -1,0 +1,170 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Batch-channel normalisation."""
+
+import torch
+from torch import Tensor, nn
+
+from ..functional import batch_channel_coefficients, normalize
+from ..registry import NORM_LAYERS
+from .num_groups import resolve_num_groups
+from .running import batch_statistics, estimated_statistics
+
+
+@NORM_LAYERS.register_module()
+class BCN(nn.GroupNorm):
+    r"""Batch-channel normalisation: a batch part, then a channel part.
+
+    Paper: `Rethinking Normalization and Elimination Singularity in Neural
+    Networks <https://arxiv.org/abs/1911.09738>`_ (not the layer of the same
+    abbreviation in arXiv 2312.00596).
+
+    .. math::
+        z = \frac{x - M_c}{\sqrt{V_c + \epsilon}} \gamma_c + \beta_c, \qquad
+        y = \frac{z - M_{ng}(z)}{\sqrt{V_{ng}(z) + \epsilon}} w + b
+
+    The channel part is a group normalisation of :math:`z`, with biased
+    variances. With ``estimate=True``, for few images a step, the batch part
+    normalises with running statistics: in training the batch first moves
+    them,
+
+    .. math::
+        M \leftarrow (1 - r) M + r\, \overline{x}, \qquad
+        V \leftarrow (1 - r) V + r\, \overline{(x - M_\text{old})^2}
+
+    (:math:`r` is ``momentum``, means over all images and pixels of all
+    processes), and no gradient flows through them. With ``estimate=False``
+    it is a batch normalisation with gradient, as in :class:`SyncBN`. In
+    evaluation, also of the child ``bn`` alone as with ``norm_eval=True``,
+    the running statistics are used as they are.
+
+    What differs from the authors' code: there the moving speed of the
+    estimates is a buffer that starts at 0 and that nothing sets, so the
+    estimates never move; here it is ``momentum``. Theirs are not
+    synchronised. Their checkpoints load, and so do those of plain batch
+    normalisation, whose numbers go to ``bn`` while the channel part starts
+    at 1 and 0.
+
+    The parameters of the batch part, and its running statistics, are those
+    of the child ``bn``, which is never called: both parts are one pass.
+
+    Args:
+        num_features: Number of channels C.
+        num_groups: Groups of the channel part, or ``'auto'``: the largest
+            divisor of ``num_features`` not above 32.
+        eps: Added to the variances of both parts, inside the root.
+        momentum: Share of the new batch in the running statistics, from 0
+            to 1; None for the mean of all batches so far.
+        estimate: Whether to normalise with estimated statistics.
+        sync: Whether batch statistics are those of all processes.
+        channel_affine: ``'group'`` for one gain and offset of the channel
+            part a group, as the authors' code has, or ``'channel'``.
+
+    Shape:
+        - Input: :math:`(N, C, *)`; N may be 0, and differ among processes,
+          as may the spatial size.
+        - Output: the same.
+
+    Raises:
+        ValueError: If ``num_groups`` does not divide ``num_features``, or
+            ``channel_affine`` is neither of the two.
+
+    Example::
+
+        >>> norm = BCN(64)
+        >>> norm(torch.rand(1, 64, 14, 14)).shape
+        torch.Size([1, 64, 14, 14])
+    """
+
+    _abbr_ = 'bn'
+
+    def __init__(
+        self,
+        num_features: int,
+        num_groups: int | str = 32,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        estimate: bool = True,
+        sync: bool = True,
+        channel_affine: str = 'group',
+    ) -> None:
+        num_groups = resolve_num_groups(num_groups, num_features)
+        if channel_affine not in ('group', 'channel'):
+            raise ValueError(
+                f'norm_cfg.channel_affine={channel_affine!r}: set it to '
+                "'group' or 'channel'"
+            )
+        super().__init__(num_groups, num_features, eps)
+        if channel_affine == 'group':
+            self.weight = nn.Parameter(torch.ones(num_groups))
+            self.bias = nn.Parameter(torch.zeros(num_groups))
+        self.estimate = estimate
+        self.sync = sync
+        self.channel_affine = channel_affine
+        # A child, not a base: tools that fuse or convert batch norms would
+        # drop the channel part of a subclass.
+        self.bn = nn.BatchNorm2d(num_features, eps, momentum)
+
+    def coefficients(
+        self, mean: Tensor, var: Tensor, num_pixels: int
+    ) -> tuple[Tensor, Tensor]:
+        bn = self.bn
+        statistics = estimated_statistics if self.estimate else batch_statistics
+        batch = statistics(bn, mean, var, num_pixels, self.sync)
+        return batch_channel_coefficients(
+            mean,
+            var,
+            self.num_groups,
+            (*batch, bn.weight, bn.bias, bn.eps),
+            self.weight,
+            self.bias,
+            self.eps,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalize(x, self.coefficients)
+
+    def init_weights(self) -> None:
+        """Bring a branch back to life that mmdet's init has cut.
+
+        ``zero_init_residual=True`` sets every gain below the last norm of a
+        block to 0, here both of a product: neither would ever get a
+        gradient. mmengine calls this afterwards, and only the outer gain
+        stays 0.
+        """
+        if not self.weight.any() and not self.bn.weight.any():
+            nn.init.ones_(self.bn.weight)
+
+    def extra_repr(self) -> str:
+        return (
+            f'{self.num_channels}, num_groups={self.num_groups}, '
+            f'eps={self.eps}, estimate={self.estimate}, sync={self.sync}, '
+            f'channel_affine={self.channel_affine!r}'
+        )
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        def move(old: str, new: str) -> None:
+            for key in [k for k in state_dict if k.startswith(prefix + old)]:
+                name = key[len(prefix + old) :]
+                state_dict[prefix + new + name] = state_dict.pop(key)
+
+        if prefix + 'running_mean' in state_dict:  # a plain batch norm
+            for name in (
+                'weight',
+                'bias',
+                'running_mean',
+                'running_var',
+                'num_batches_tracked',
+            ):
+                move(name, f'bn.{name}')
+            state_dict[prefix + 'weight'] = torch.ones_like(self.weight)
+            state_dict[prefix + 'bias'] = torch.zeros_like(self.bias)
+        move('pbn.', 'bn.')  # the authors' name for it
+        state_dict.pop(prefix + 'bn.estbn_moving_speed', None)
+        for name, parameter in self.named_parameters(recurse=False):
+            value = state_dict.get(prefix + name)
+            if value is not None and value.dim() == 3:  # theirs, (1, G, 1)
+                value = value.flatten()
+                repeats = parameter.numel() // value.numel()
+                value = value.repeat_interleave(repeats)
+                state_dict[prefix + name] = value
+        super()._load_from_state_dict(state_dict, prefix, *args)

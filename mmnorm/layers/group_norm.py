@@ -1,0 +1,75 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Group normalisation."""
+
+from torch import Tensor, nn
+
+from ..functional import group_coefficients, normalize
+from ..registry import NORM_LAYERS
+from .num_groups import resolve_num_groups
+
+
+@NORM_LAYERS.register_module()
+class GN(nn.GroupNorm):
+    r"""Group normalisation: statistics of one image over groups of channels.
+
+    Paper: `Group Normalization <https://arxiv.org/abs/1803.08494>`_.
+
+    .. math::
+        y = \frac{x - M_{ng}}{\sqrt{V_{ng} + \epsilon}} w_c + b_c
+
+    The mean and the biased variance are taken over the channels of a group
+    and all pixels of one image, in training and in evaluation alike. The
+    same numbers, parameters and state dict as :class:`torch.nn.GroupNorm`;
+    three things differ: the number of channels comes first, as mmcv calls
+    its norms; ``num_groups`` has a default and can be ``'auto'``; and a half
+    precision input is normalised in float32 and returned in half precision,
+    also under autocast, where torch would return float32.
+
+    Args:
+        num_features: Number of channels C.
+        num_groups: Number of groups, or ``'auto'``: the largest divisor of
+            ``num_features`` not above 32.
+        eps: Added to the variance, inside the root.
+        affine: Whether there is a weight and a bias a channel.
+
+    Shape:
+        - Input: :math:`(N, C, *)`.
+        - Output: the same.
+
+    Raises:
+        ValueError: If ``num_groups`` does not divide ``num_features``.
+
+    Example::
+
+        >>> norm = GN(64, num_groups=32)
+        >>> norm(torch.rand(2, 64, 14, 14)).shape
+        torch.Size([2, 64, 14, 14])
+    """
+
+    _abbr_ = 'gn'
+
+    def __init__(
+        self,
+        num_features: int,
+        num_groups: int | str = 32,
+        eps: float = 1e-5,
+        affine: bool = True,
+    ) -> None:
+        num_groups = resolve_num_groups(num_groups, num_features)
+        super().__init__(num_groups, num_features, eps, affine)
+
+    def coefficients(
+        self, mean: Tensor, var: Tensor, num_pixels: int
+    ) -> tuple[Tensor, Tensor]:
+        return group_coefficients(
+            mean, var, self.num_groups, self.weight, self.bias, self.eps
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalize(x, self.coefficients)
+
+    def extra_repr(self) -> str:
+        return (
+            f'{self.num_channels}, num_groups={self.num_groups}, '
+            f'eps={self.eps}, affine={self.affine}'
+        )

@@ -1,0 +1,120 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Switchable normalisation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from ..functional import normalize, switchable_coefficients
+from ..registry import NORM_LAYERS
+from .running import batch_statistics
+
+
+@NORM_LAYERS.register_module()
+class SN(_InstanceNorm):
+    r"""Switchable normalisation: a learned mix of three sets of statistics.
+
+    Paper: `Differentiable Learning-to-Normalize via Switchable
+    Normalization <https://arxiv.org/abs/1806.10779>`_.
+
+    .. math::
+        y = \frac{x - \sum_k w_k M_k}
+        {\sqrt{\sum_k w'_k V_k + \epsilon}} \gamma_c + \beta_c,
+        \qquad k \in (\text{in}, \text{ln}, \text{bn})
+
+    with :math:`w` and :math:`w'` the softmax of three learned numbers each,
+    one triple for means and one for variances a layer. Batch statistics are
+    those of all processes in training and the running ones in evaluation;
+    instance and layer statistics are the same in both.
+
+    What differs from the authors' code: every variance is biased, so a map
+    of one pixel has a variance of 0 where theirs is not a number; the
+    running variance starts at 1, theirs at 0; ``momentum`` is the share of
+    the new batch, as in torch, theirs is the share kept (0.9 there is 0.1
+    here, 0.997 is 0.003); the gradients of the synchronised form are those
+    of the formula, which theirs are not. Checkpoints of both forms load, and
+    so do those of plain batch normalisation.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the mixed variance, inside the root.
+        momentum: Share of the new batch in the running statistics, from 0
+            to 1; None for the mean of all batches so far.
+        use_bn: Whether batch statistics are in the mix. Without them the
+            layer keeps no running statistics; choose that at one image a GPU
+            without synchronisation.
+        sync: Whether batch statistics are those of all processes.
+
+    Shape:
+        - Input: :math:`(N, C, *)`; N may be 0, and differ among processes,
+          as may the spatial size.
+        - Output: the same.
+
+    Example::
+
+        >>> norm = SN(64)
+        >>> norm(torch.rand(2, 64, 14, 14)).shape
+        torch.Size([2, 64, 14, 14])
+    """
+
+    _abbr_ = 'bn'
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        use_bn: bool = True,
+        sync: bool = True,
+    ) -> None:
+        super().__init__(
+            num_features,
+            eps,
+            momentum,
+            affine=True,
+            track_running_stats=use_bn,
+        )
+        self.use_bn = use_bn
+        self.sync = sync
+        terms = 3 if use_bn else 2
+        self.mean_weight = nn.Parameter(torch.ones(terms))
+        self.var_weight = nn.Parameter(torch.ones(terms))
+
+    def coefficients(
+        self, mean: Tensor, var: Tensor, num_pixels: int
+    ) -> tuple[Tensor, Tensor]:
+        batch = None
+        if self.use_bn:
+            batch = batch_statistics(
+                self, mean, var, num_pixels, self.sync, unbiased=False
+            )
+        return switchable_coefficients(
+            mean,
+            var,
+            batch,
+            self.mean_weight,
+            self.var_weight,
+            self.weight,
+            self.bias,
+            self.eps,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalize(x, self.coefficients)
+
+    def extra_repr(self) -> str:
+        return (
+            f'{self.num_features}, eps={self.eps}, momentum={self.momentum}, '
+            f'use_bn={self.use_bn}, sync={self.sync}'
+        )
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        running = ('running_mean', 'running_var', 'num_batches_tracked')
+        if not self.use_bn:
+            for name in running:
+                state_dict.pop(prefix + name, None)
+        # The authors' parameters are (1, C, 1, 1), their buffers (1, C, 1).
+        for name in ('weight', 'bias', *running[:2]):
+            if prefix + name in state_dict:
+                state_dict[prefix + name] = state_dict[prefix + name].view(-1)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,0 +1,79 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Batch normalisation over all processes."""
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..functional import batch_coefficients, normalize
+from ..registry import NORM_LAYERS
+from .running import batch_statistics
+
+
+@NORM_LAYERS.register_module()
+class SyncBN(_BatchNorm):
+    r"""Batch normalisation with the statistics of all processes.
+
+    Paper: `Batch Normalization <https://arxiv.org/abs/1502.03167>`_.
+
+    .. math::
+        y = \frac{x - M_c}{\sqrt{V_c + \epsilon}} \gamma_c + \beta_c
+
+    In training :math:`M, V` are the mean and the biased variance of the
+    channel over the images and pixels of all processes, in evaluation the
+    running ones, which hold the unbiased variance. The same meaning and
+    state dict as :class:`torch.nn.SyncBatchNorm`, from which it differs in
+    that it also runs on CPU, in a single process and without a process
+    group, never waits for the GPU, and takes a channel with a single value,
+    or none: that is normalised with the running statistics.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance, inside the root.
+        momentum: Share of the new batch in the running statistics, from 0
+            to 1; None for the mean of all batches so far.
+
+    Shape:
+        - Input: :math:`(N, C, *)`; N may be 0, and differ among processes,
+          as may the spatial size.
+        - Output: the same.
+
+    Example::
+
+        >>> norm = SyncBN(64)
+        >>> norm(torch.rand(2, 64, 14, 14)).shape
+        torch.Size([2, 64, 14, 14])
+    """
+
+    _abbr_ = 'bn'
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+    ) -> None:
+        super().__init__(num_features, eps, momentum)
+
+    def coefficients(
+        self, mean: Tensor, var: Tensor, num_pixels: int
+    ) -> tuple[Tensor, Tensor]:
+        batch_mean, batch_var = batch_statistics(
+            self, mean, var, num_pixels, sync=True
+        )
+        return batch_coefficients(
+            mean, batch_mean, batch_var, self.weight, self.bias, self.eps
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return normalize(x, self.coefficients)
+        # No plane moment is wanted here, so nothing beats torch's own pass.
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            eps=self.eps,
+        )

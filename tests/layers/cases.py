@@ -1,0 +1,78 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The layers under test, each with its reference, and the corner shapes."""
+
+import copy
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mmnorm import BCN, GN, SN, SyncBN
+
+from .. import reference
+
+CHANNELS = 8
+LAYERS = {
+    'GN': (partial(GN, num_groups=4), reference.gn),
+    'GN auto': (partial(GN, num_groups='auto'), reference.gn),
+    'GN one group': (partial(GN, num_groups=1), reference.gn),
+    'SyncBN': (SyncBN, reference.sync_bn),
+    'SyncBN cumulative': (partial(SyncBN, momentum=None), reference.sync_bn),
+    'BCN estimate': (partial(BCN, num_groups=4), reference.bcn),
+    'BCN batch': (
+        partial(BCN, num_groups=4, estimate=False),
+        reference.bcn,
+    ),
+    'BCN per channel': (
+        partial(BCN, num_groups=4, channel_affine='channel', momentum=0.3),
+        reference.bcn,
+    ),
+    'SN': (SN, reference.sn),
+    'SN without BN': (partial(SN, use_bn=False), reference.sn),
+}
+SHAPES = {
+    'two images': (2, CHANNELS, 5, 7),
+    'one image': (1, CHANNELS, 6, 4),
+    'one pixel': (3, CHANNELS, 1, 1),
+    'one dimension': (2, CHANNELS, 9),
+    'three dimensions': (2, CHANNELS, 2, 3, 4),
+    'no dimension': (4, CHANNELS),
+}
+
+
+def make_layer(name: str, seed: int = 0) -> nn.Module:
+    """A layer in float64 whose parameters and buffers are no defaults."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = LAYERS[name][0](CHANNELS).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.3 * noise)
+        for key, buffer in layer.named_buffers():
+            if key.endswith('running_mean'):
+                buffer.add_(torch.randn(buffer.shape, generator=generator))
+            if key.endswith('running_var'):
+                buffer.add_(torch.rand(buffer.shape, generator=generator))
+    return layer
+
+
+def make_input(shape: tuple[int, ...], seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return (2 * x + 0.7).requires_grad_()
+
+
+def run(layer: nn.Module, forward, x: Tensor) -> dict[str, Tensor]:
+    """Output, gradients and buffers of one step, by name."""
+    layer, x = copy.deepcopy(layer), x.detach().clone().requires_grad_()
+    y = forward(layer, x)
+    # An uneven loss: a plain sum has no gradient through a normalisation.
+    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
+    (weights * y + 0.3 * y.square()).sum().backward()
+    seen = {'output': y.detach(), 'input gradient': x.grad}
+    seen |= {f'{k} gradient': p.grad for k, p in layer.named_parameters()}
+    return seen | dict(layer.named_buffers())
+
+
+def call(layer: nn.Module, x: Tensor) -> Tensor:
+    return layer(x)

@@ -1,0 +1,251 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""What every layer owes, whatever its formula."""
+
+import copy
+
+import pytest
+import torch
+
+from .cases import CHANNELS, LAYERS, SHAPES, call, make_input, make_layer, run
+
+every_layer = pytest.mark.parametrize('name', LAYERS)
+BATCH_STATISTICS = ('SyncBN', 'SyncBN cumulative', 'BCN batch', 'SN')
+
+
+def assert_same(actual, expected, tolerance=1e-10):
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(
+            actual[key], value, rtol=tolerance, atol=tolerance, msg=key
+        )
+
+
+@every_layer
+@pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+@pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
+def test_equals_reference(name, training, shape):
+    layer, x = make_layer(name).train(training), make_input(shape)
+    reference = LAYERS[name][1]
+    assert_same(run(layer, call, x), run(layer, reference, x))
+
+
+@every_layer
+def test_equals_reference_over_steps(name):
+    layer, reference = make_layer(name), LAYERS[name][1]
+    twin = copy.deepcopy(layer)
+    for seed in range(20):
+        x = make_input((1, CHANNELS, 4, 5), seed).detach()
+        torch.testing.assert_close(layer(x), reference(twin, x))
+    assert_same(layer.state_dict(), twin.state_dict())
+
+
+@every_layer
+@pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+def test_gradcheck(name, training):
+    layer = make_layer(name).train(training)
+    x = make_input((2, CHANNELS, 2, 3))
+    buffers = {k: b.clone() for k, b in layer.named_buffers()}
+    parameters = dict(layer.named_parameters())
+
+    def forward(x, *values):
+        named = dict(zip(parameters, values, strict=True))
+        # Each evaluation starts from the same running statistics.
+        state = named | {k: b.clone() for k, b in buffers.items()}
+        return torch.func.functional_call(layer, state, (x,))
+
+    if name.startswith('BCN') and 'batch' not in name and training:
+        # No gradient flows through the estimates, so they have to stand
+        # still for numerical differences to mean the same.
+        layer.bn.momentum = 0.0
+    assert torch.autograd.gradcheck(
+        forward, (x, *(p.detach().requires_grad_() for p in parameters.values()))
+    )
+
+
+@every_layer
+@pytest.mark.parametrize('num_images', [0, 1, 2])
+@pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+def test_cardinality(name, num_images, training):
+    layer = LAYERS[name][0](CHANNELS).train(training)
+    for spatial in ((3, 4), (1, 1), (), (0, 2)):
+        x = torch.rand(num_images, CHANNELS, *spatial, requires_grad=True)
+        y = layer(x)
+        assert y.shape == x.shape
+        y.sum().backward()
+        assert x.grad.isfinite().all()
+        assert all(p.grad.isfinite().all() for p in layer.parameters())
+        assert all(b.isfinite().all() for b in layer.buffers())
+
+
+@every_layer
+def test_no_image_leaves_statistics(name):
+    layer = make_layer(name)
+    before = copy.deepcopy(layer.state_dict())
+    layer(torch.rand(0, CHANNELS, 3, 3, dtype=torch.float64))
+    assert_same(layer.state_dict(), before)
+
+
+@pytest.mark.parametrize('name', BATCH_STATISTICS)
+def test_single_value_uses_running_statistics(name):
+    layer, x = make_layer(name), make_input((1, CHANNELS, 1, 1))
+    in_eval = copy.deepcopy(layer).eval()
+    before = copy.deepcopy(layer.state_dict())
+    torch.testing.assert_close(layer(x), in_eval(x))
+    assert_same(layer.state_dict(), before)
+
+
+@every_layer
+def test_noncontiguous(name):
+    layer, x = make_layer(name), make_input((2, CHANNELS, 6, 5))
+    strided = x.detach().flip(3).transpose(2, 3).contiguous()
+    strided = strided.transpose(2, 3).flip(3)
+    assert not strided.is_contiguous()
+    assert_same(run(layer, call, strided), run(layer, call, x))
+
+
+@every_layer
+@pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+def test_channels_last(name, training):
+    layer = make_layer(name).train(training)
+    x = make_input((2, CHANNELS, 6, 5))
+    last = x.detach().to(memory_format=torch.channels_last).requires_grad_()
+    y = layer(last)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    y.square().sum().backward()
+    assert last.grad.is_contiguous(memory_format=torch.channels_last)
+    layer = make_layer(name).train(training)
+    assert_same(run(layer, call, last), run(layer, call, x))
+
+
+@every_layer
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('half_parameters', [False, True])
+def test_half_precision(name, dtype, half_parameters):
+    layer = make_layer(name).float()
+    x = make_input((2, CHANNELS, 6, 5)).detach().to(dtype)
+    if half_parameters:
+        layer = layer.to(dtype)
+    expected = copy.deepcopy(layer).float()(x.float())
+    y = layer(x.requires_grad_())
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, rtol=2e-2, atol=3e-2)
+    y.float().square().sum().backward()
+    assert x.grad.dtype == dtype
+    assert all(p.grad.dtype == p.dtype for p in layer.parameters())
+
+
+@every_layer
+def test_autocast(name):
+    layer, x = make_layer(name).float(), make_input((2, CHANNELS, 6, 5))
+    x = x.detach().bfloat16()
+    outside = copy.deepcopy(layer)(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        inside = layer(x)
+    assert inside.dtype == torch.bfloat16
+    torch.testing.assert_close(inside, outside, rtol=0, atol=0)
+
+
+@every_layer
+def test_large_mean(name):
+    # float32 keeps 7 digits: with a mean of 1000 standard deviations, 4 are
+    # left of the deviations. Raw second moments would leave none.
+    layer = make_layer(name).eval()
+    for buffer in layer.buffers():
+        buffer.zero_()
+    layer.train()
+    x = make_input((2, CHANNELS, 32, 32)).detach() + 2000
+    x = x.float()
+    expected = copy.deepcopy(layer)(x.double())
+    actual = layer.float()(x)
+    torch.testing.assert_close(
+        actual.double(), expected, rtol=1e-3, atol=1e-3
+    )
+
+
+@every_layer
+def test_non_finite_never_enters_running_statistics(name):
+    layer = make_layer(name)
+    before = copy.deepcopy(layer.state_dict())
+    for value in (float('nan'), float('inf')):
+        x = make_input((2, CHANNELS, 3, 3)).detach()
+        x[1, 2, 0, 0] = value
+        layer(x)
+    assert_same(layer.state_dict(), before)
+
+
+@every_layer
+def test_second_derivative_is_refused(name):
+    layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
+    (grad,) = torch.autograd.grad(
+        layer(x).square().sum(), x, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        grad.sum().backward()
+
+
+@every_layer
+def test_frozen_parameters(name):
+    layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
+    expected = run(layer, call, x)
+    layer.requires_grad_(False)
+    y = layer(x)
+    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
+    (weights * y + 0.3 * y.square()).sum().backward()
+    torch.testing.assert_close(x.grad, expected['input gradient'])
+    assert all(p.grad is None for p in layer.parameters())
+
+
+@every_layer
+def test_frozen_input(name):
+    layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
+    expected = run(layer, call, x)
+    y = layer(x.detach())
+    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
+    (weights * y + 0.3 * y.square()).sum().backward()
+    for key, parameter in layer.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[f'{key} gradient'])
+
+
+@every_layer
+def test_called_twice_before_backward(name):
+    # As a head shared by the levels of a pyramid does.
+    layer, reference = make_layer(name), LAYERS[name][1]
+
+    def twice(f):
+        def forward(layer, x):
+            return f(layer, x) + f(layer, 2 * x[..., 1:])[..., :1].mean()
+
+        return forward
+
+    x = make_input((2, CHANNELS, 3, 3))
+    assert_same(run(layer, twice(call), x), run(layer, twice(reference), x))
+
+
+@every_layer
+def test_state_dict_round_trip(name):
+    layer, other = make_layer(name, seed=3), make_layer(name, seed=4)
+    other.load_state_dict(copy.deepcopy(layer.state_dict()))
+    assert_same(other.state_dict(), layer.state_dict(), tolerance=0)
+
+
+@every_layer
+def test_repr(name):
+    layer = LAYERS[name][0](CHANNELS)
+    text = repr(layer)
+    assert text.startswith(type(layer).__name__ + '(')
+    for key in ('eps', 'momentum', 'num_groups', 'estimate', 'use_bn'):
+        if hasattr(layer, key):
+            assert f'{key}={getattr(layer, key)}' in text
+
+
+@every_layer
+def test_default_init_is_standard(name):
+    layer = LAYERS[name][0](CHANNELS)
+    for key, parameter in layer.named_parameters():
+        value = 0 if key.endswith('bias') else 1
+        assert (parameter == value).all(), key
+
+
+def test_exception():
+    with pytest.raises(ValueError, match=r'\(N, C, \*\), got \(8,\)'):
+        make_layer('GN')(torch.rand(8))

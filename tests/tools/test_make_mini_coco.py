@@ -1,0 +1,271 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The mini COCO data set is sound, repeatable and never overwrites."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from mmdet.datasets import CocoDataset
+from PIL import Image
+from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+COUNTS = {'train': 6, 'val': 3}
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, TOOLS / 'make_mini_coco.py', *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def make(out: Path, *extra: object) -> subprocess.CompletedProcess[str]:
+    return run(out, '--train', 6, '--val', 3, '--size', 64, *extra)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob('*')
+        if path.is_file()
+    }
+
+
+def index(root: Path, split: str) -> COCO:
+    return COCO(root / 'annotations' / f'instances_{split}2017.json')
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('data') / 'mini_coco'
+    done = make(out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module('make_mini_coco')
+
+
+def test_layout(dataset: Path) -> None:
+    assert {path.name for path in dataset.iterdir()} == {
+        'annotations',
+        'mini_coco.json',
+        'train2017',
+        'val2017',
+    }
+    assert [path.name for path in dataset.parent.iterdir()] == ['mini_coco']
+    for split, count in COUNTS.items():
+        images = index(dataset, split).dataset['images']
+        files = sorted(path.name for path in dataset.glob(f'{split}2017/*'))
+        assert files == [f'{image["id"]:012}.jpg' for image in images]
+        assert files == [image['file_name'] for image in images]
+        assert len(files) == count
+        with Image.open(dataset / f'{split}2017' / files[0]) as picture:
+            assert picture.size == (64, 64)
+            assert picture.mode == 'RGB'
+
+
+def test_is_repeatable(dataset: Path, tmp_path: Path) -> None:
+    again = tmp_path / 'deep' / 'again'
+    assert make(again).returncode == 0
+    assert contents(again) == contents(dataset)
+
+
+def test_seed_matters(dataset: Path, tmp_path: Path) -> None:
+    other = tmp_path / 'other'
+    assert make(other, '--seed', 1).returncode == 0
+    name = 'train2017/000000000001.jpg'
+    assert contents(other)[name] != contents(dataset)[name]
+
+
+@pytest.mark.parametrize('split', COUNTS)
+def test_annotations_agree_with_their_masks(dataset: Path, split: str) -> None:
+    coco = index(dataset, split)
+    for image in coco.dataset['images']:
+        taken = np.zeros((image['height'], image['width']), int)
+        for annotation in coco.imgToAnns[image['id']]:
+            mask = coco.annToMask(annotation)
+            rows, columns = np.nonzero(mask)
+            assert annotation['area'] == mask.sum() > 0
+            assert annotation['bbox'] == [
+                columns.min(),
+                rows.min(),
+                np.ptp(columns) + 1,
+                np.ptp(rows) + 1,
+            ]
+            assert annotation['category_id'] in coco.cats
+            taken += mask
+        assert taken.max() <= 1
+
+
+@pytest.mark.parametrize('split', COUNTS)
+def test_one_crowd_and_one_empty_picture(dataset: Path, split: str) -> None:
+    coco = index(dataset, split)
+    per_image = [len(coco.imgToAnns[image]) for image in coco.imgs]
+    assert per_image.count(0) == 1
+    assert min(set(per_image) - {0}) >= 3
+    crowds = [ann for ann in coco.anns.values() if ann['iscrowd']]
+    assert len(crowds) == 1
+    assert isinstance(crowds[0]['segmentation']['counts'], list)
+    for annotation in coco.anns.values():
+        if not annotation['iscrowd']:
+            assert all(len(part) >= 6 for part in annotation['segmentation'])
+
+
+def test_splits_share_nothing(dataset: Path, module: ModuleType) -> None:
+    train, val = (index(dataset, split) for split in COUNTS)
+    assert not train.imgs.keys() & val.imgs.keys()
+    assert not train.anns.keys() & val.anns.keys()
+    assert train.cats == val.cats
+    train, val = (module.load_sources(split) for split in COUNTS)
+    assert len(train.digits) + len(val.digits) == 1797
+    for left, right in zip(train.photos, val.photos, strict=True):
+        assert left.shape[1] + right.shape[1] == 640
+    assert set(train.labels) == set(val.labels) == set(range(10))
+
+
+def test_polygons_and_run_lengths_are_exact(module: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    # Noise has all that is hard: holes, islands in holes, single pixels.
+    for _ in range(200):
+        mask = rng.random((9, 12)) < rng.uniform(0.1, 0.95)
+        mask[4, 4] = True
+        parts = mask_utils.frPyObjects(module.polygons(mask), 9, 12)
+        decoded = mask_utils.decode(mask_utils.merge(parts))
+        np.testing.assert_array_equal(decoded, mask)
+        rle = mask_utils.frPyObjects(module.run_lengths(mask), 9, 12)
+        np.testing.assert_array_equal(mask_utils.decode(rle), mask)
+
+
+def test_scene_may_be_wide(module: ModuleType) -> None:
+    sources = module.load_sources('val')
+    rng = np.random.default_rng(0)
+    picture, instances = module.compose(sources, rng, (64, 128), 5)
+    assert picture.shape == (64, 128, 3)
+    assert picture.dtype == np.uint8
+    assert [instance.mask.shape for instance in instances] == [(64, 128)] * 5
+
+
+def test_second_run_changes_nothing(dataset: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in dataset.rglob('*')}
+    again = make(dataset)
+    assert again.returncode == 0
+    assert again.stdout.count('\n') == 1
+    assert 'already' in again.stdout
+    assert before == {
+        path: path.stat().st_mtime_ns for path in dataset.rglob('*')
+    }
+
+
+def spoil(out: Path, how: str) -> None:
+    marker = out / 'mini_coco.json'
+    if how == 'strange':
+        marker.unlink()
+    elif how == 'other size':
+        config = json.loads(marker.read_text()) | {'size': 96}
+        marker.write_text(json.dumps(config))
+    elif how == 'damaged':
+        marker.write_text('{')
+    elif how == 'changed':
+        (out / 'train2017' / 'mine.txt').touch()
+
+
+@pytest.mark.parametrize(
+    ('how', 'reason'),
+    [
+        ('strange', 'holds other files (annotations)'),
+        ('other size', 'has size 96, not 64'),
+        ('damaged', 'is damaged'),
+        ('changed', 'was changed'),
+    ],
+)
+def test_refuses_to_overwrite(
+    dataset: Path, tmp_path: Path, how: str, reason: str
+) -> None:
+    out = tmp_path / 'data'
+    for name, content in contents(dataset).items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(content)
+    spoil(out, how)
+    before = contents(out)
+    refusal = make(out)
+    assert refusal.returncode == 1
+    assert refusal.stderr.count('\n') == 1
+    assert f'{out}' in refusal.stderr
+    assert reason in refusal.stderr
+    assert contents(out) == before
+
+
+def test_interrupted_run_leaves_nothing(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt(root: Path) -> str:
+        raise KeyboardInterrupt
+
+    out = tmp_path / 'data'
+    line = f'make {out} --train 2 --val 2 --size 64'
+    monkeypatch.setattr(sys, 'argv', line.split())
+    monkeypatch.setattr(module, 'digest', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        module.main()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'reason'),
+    [
+        (['--train', 0], '--train is 0; give 2 or more.'),
+        (['--val', -1], '--val is -1; give 2 or more.'),
+        (['--size', 63], '--size is 63; give 64 or more.'),
+        (['--seed', -1], '--seed is -1; give 0 or more.'),
+    ],
+)
+def test_bad_numbers(
+    tmp_path: Path, arguments: list[Any], reason: str
+) -> None:
+    refusal = run(tmp_path / 'data', *arguments)
+    assert refusal.returncode == 1
+    assert refusal.stderr == f'{reason}\n'
+    assert not list(tmp_path.iterdir())
+
+
+def test_file_in_the_way(tmp_path: Path) -> None:
+    file = tmp_path / 'file'
+    file.touch()
+    for out in (file, file / 'data'):
+        refusal = make(out)
+        assert refusal.returncode == 1
+        assert refusal.stderr.count('\n') == 1
+        assert f'{out}' in refusal.stderr
+    assert file.read_bytes() == b''
+
+
+def test_mmdet_loads_it(dataset: Path) -> None:
+    names = 'zero one two three four five six seven eight nine'.split()
+    for split, count in COUNTS.items():
+        loaded = CocoDataset(
+            data_root=str(dataset),
+            ann_file=f'annotations/instances_{split}2017.json',
+            data_prefix={'img': f'{split}2017/'},
+            metainfo={'classes': names},
+            filter_cfg={'filter_empty_gt': True},
+        )
+        assert len(loaded) == count - 1
+        instances = [
+            instance for item in loaded for instance in item['instances']
+        ]
+        assert sum(instance['ignore_flag'] for instance in instances) == 1
+        assert {i['bbox_label'] for i in instances} <= set(range(10))
+        assert all(Path(item['img_path']).is_file() for item in loaded)

@@ -1,0 +1,191 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Compose small scenes: handwritten digits pasted on photographs.
+
+Both sources are real and ship inside scikit-learn, so nothing is downloaded.
+"""
+
+import colorsys
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from sklearn.datasets import load_digits, load_sample_images
+
+TRAIN_SHARE = 0.7
+"""Part of the digit samples, and of each photograph's width, for training."""
+MIN_VISIBLE = 0.6
+"""A digit may hide another only down to this part of its mask."""
+DIGIT_HEIGHTS = (0.22, 0.42)
+"""Smallest and largest digit, in parts of the picture's shorter side."""
+HEAP_HEIGHTS = (0.13, 0.17)
+HEAP_SIDE = 0.5
+HEAP_DIGITS = 24
+TRIES = 20
+
+
+class Sources(NamedTuple):
+    """What the scenes of one split are made of."""
+
+    photos: list[np.ndarray]
+    digits: np.ndarray
+    labels: np.ndarray
+
+
+class Instance(NamedTuple):
+    """One digit (0 to 9) and where it is visible; a heap if ``crowd``."""
+
+    category: int
+    mask: np.ndarray
+    crowd: bool = False
+
+
+def load_sources(split: str) -> Sources:
+    """Load the digits and photo regions of 'train' or 'val'.
+
+    The two splits share no digit sample and no photo pixel.
+    """
+
+    def part(length: int) -> slice:
+        cut = round(TRAIN_SHARE * length)
+        return {'train': slice(cut), 'val': slice(cut, None)}[split]
+
+    samples = load_digits()
+    chosen = part(len(samples.target))
+    photos = load_sample_images().images
+    return Sources(
+        photos=[photo[:, part(photo.shape[1])] for photo in photos],
+        digits=samples.images[chosen].astype(np.float32) / 16,
+        labels=samples.target[chosen],
+    )
+
+
+def compose(
+    sources: Sources,
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    count: int,
+    heap: bool = False,
+) -> tuple[np.ndarray, list[Instance]]:
+    """Make one scene of ``shape`` (height, width).
+
+    Args:
+        sources: What to compose from.
+        rng: The only source of chance.
+        shape: Height and width of the picture.
+        count: Digits to place; fewer if the picture is too full.
+        heap: Whether to put a heap of small digits below the others.
+
+    Returns:
+        The RGB uint8 picture, and its instances from bottom to top.
+    """
+    picture = _background(sources.photos, rng, shape)
+    instances = [_paint_heap(picture, sources, rng)] if heap else []
+    areas = [instance.mask.sum() for instance in instances]
+    wanted = len(instances) + count
+    for _ in range(TRIES * count):
+        if len(instances) == wanted:
+            break
+        index = rng.integers(len(sources.digits))
+        height = rng.uniform(*DIGIT_HEIGHTS) * min(shape)
+        ink, halo = _layer(sources.digits[index], height, shape, rng)
+        hidden = halo > 0.5
+        if any(
+            (instance.mask & ~hidden).sum() < MIN_VISIBLE * area
+            for instance, area in zip(instances, areas, strict=True)
+        ):
+            continue
+        _paint(picture, ink, halo, rng)
+        for instance in instances:
+            instance.mask[hidden] = False
+        mask = ink > 0.5
+        instances.append(Instance(int(sources.labels[index]), mask))
+        areas.append(mask.sum())
+    return picture, instances
+
+
+def _background(
+    photos: list[np.ndarray],
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+) -> np.ndarray:
+    photo = photos[rng.integers(len(photos))]
+    scale = min(rng.uniform(0.7, 1.3), *np.divide(photo.shape[:2], shape))
+    height, width = (max(1, int(scale * side)) for side in shape)
+    top = rng.integers(photo.shape[0] - height + 1)
+    left = rng.integers(photo.shape[1] - width + 1)
+    crop = photo[top : top + height, left : left + width]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    crop = cv2.resize(np.ascontiguousarray(crop), shape[::-1])
+    return np.clip(crop * rng.uniform(0.6, 1.1), 0, 255).astype(np.uint8)
+
+
+def _layer(
+    digit: np.ndarray,
+    height: float,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Enlarge a digit and put it somewhere on an empty layer.
+
+    Returns the opacity of the ink, and of the ink with a thin halo.
+    """
+    cell = height / len(digit)
+    # Strokes touch the border of the samples; without a margin they would
+    # end in a straight cut.
+    side = round(cell * (len(digit) + 2))
+    field = cv2.resize(
+        np.pad(digit, 1), (side, side), interpolation=cv2.INTER_CUBIC
+    )
+    ink = np.clip((field - 0.33) / 0.3, 0, 1)
+    reach = 2 * max(1, round(0.3 * cell)) + 1
+    halo = cv2.dilate(
+        ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    )
+    x, y, width, height = cv2.boundingRect((halo > 0).astype(np.uint8))
+    top = rng.integers(shape[0] - height + 1)
+    left = rng.integers(shape[1] - width + 1)
+    layers = np.zeros((2, *shape), np.float32)
+    layers[:, top : top + height, left : left + width] = np.stack((ink, halo))[
+        :, y : y + height, x : x + width
+    ]
+    return layers[0], layers[1]
+
+
+def _paint(
+    picture: np.ndarray,
+    ink: np.ndarray,
+    halo: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Draw a layer in a colour that stands out from what is below it."""
+    bright = picture[ink > 0.5].mean() < rng.uniform(80, 175)
+    hue = np.array(colorsys.hsv_to_rgb(rng.random(), 1, 255))
+    colour = 0.45 * hue + 0.55 * 255 if bright else 0.4 * hue
+    rim = 20 if bright else 235
+    blend = picture + (0.7 * halo[..., None]) * (rim - picture.astype(float))
+    blend += ink[..., None] * (colour - blend)
+    picture[:] = np.clip(blend.round(), 0, 255)
+
+
+def _paint_heap(
+    picture: np.ndarray, sources: Sources, rng: np.random.Generator
+) -> Instance:
+    """Draw many small digits of one category; the mask is their region."""
+    shape = picture.shape[:2]
+    height, width = (int(HEAP_SIDE * side) for side in shape)
+    top = rng.integers(shape[0] - height + 1)
+    left = rng.integers(shape[1] - width + 1)
+    window = np.s_[top : top + height, left : left + width]
+    category = int(rng.integers(10))
+    same = np.flatnonzero(sources.labels == category)
+    heap = np.zeros((height, width), np.uint8)
+    for index in rng.choice(same, HEAP_DIGITS):
+        size = rng.uniform(*HEAP_HEIGHTS) * min(shape)
+        ink, halo = _layer(sources.digits[index], size, heap.shape, rng)
+        _paint(picture[window], ink, halo, rng)
+        heap |= halo > 0.5
+    cv2.fillConvexPoly(heap, cv2.convexHull(cv2.findNonZero(heap)), 1)
+    mask = np.zeros(shape, bool)
+    mask[window] = heap
+    return Instance(category, mask, crowd=True)
