@@ -190,7 +190,7 @@ def main() -> None:
             made.rename(out)
     except OSError as error:
         raise SystemExit(
-            f'Cannot use {out}: {error.strerror}; name another folder.'
+            f'Cannot write {out} ({error}); name another folder.'
         ) from error
     print(f'Wrote {config["train"]} + {config["val"]} pictures to {out}.')
 

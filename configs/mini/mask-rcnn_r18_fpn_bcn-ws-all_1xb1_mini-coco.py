@@ -1,6 +1,6 @@
 _base_ = '_base_/mask-rcnn_r18_fpn_mini-coco.py'
 
-conv_cfg = dict(type='ConvWS')
+conv_cfg = dict(type='mmnorm.ConvWS')
 norm_cfg = dict(type='BCN', num_groups=32)
 model = dict(
     backbone=dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg),

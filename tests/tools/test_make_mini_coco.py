@@ -3,11 +3,12 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,16 +21,17 @@ TOOLS = Path(__file__).parents[2] / 'tools'
 COUNTS = {'train': 6, 'val': 3}
 
 
+SIZES = ('--train', '6', '--val', '3', '--size', '64')
+Main = Callable[..., None]
+
+
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, TOOLS / 'make_mini_coco.py', *map(str, arguments)],
         capture_output=True,
+        check=False,
         text=True,
     )
-
-
-def make(out: Path, *extra: object) -> subprocess.CompletedProcess[str]:
-    return run(out, '--train', 6, '--val', 3, '--size', 64, *extra)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -47,7 +49,7 @@ def index(root: Path, split: str) -> COCO:
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('data') / 'mini_coco'
-    done = make(out)
+    done = run(out, *SIZES)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -56,6 +58,17 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(TOOLS)
     return importlib.import_module('make_mini_coco')
+
+
+@pytest.fixture
+def main(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Main:
+    """The command line within this process, as imports take seconds."""
+
+    def call(*arguments: object) -> None:
+        monkeypatch.setattr(sys, 'argv', ['', *map(str, arguments)])
+        module.main()
+
+    return call
 
 
 def test_layout(dataset: Path) -> None:
@@ -77,17 +90,21 @@ def test_layout(dataset: Path) -> None:
             assert picture.mode == 'RGB'
 
 
-def test_is_repeatable(dataset: Path, tmp_path: Path) -> None:
+def test_is_repeatable(dataset: Path, main: Main, tmp_path: Path) -> None:
     again = tmp_path / 'deep' / 'again'
-    assert make(again).returncode == 0
+    main(again, *SIZES)
     assert contents(again) == contents(dataset)
 
 
-def test_seed_matters(dataset: Path, tmp_path: Path) -> None:
-    other = tmp_path / 'other'
-    assert make(other, '--seed', 1).returncode == 0
+def test_seed_matters(dataset: Path, main: Main, tmp_path: Path) -> None:
+    main(tmp_path / 'other', *SIZES, '--seed', 1)
     name = 'train2017/000000000001.jpg'
-    assert contents(other)[name] != contents(dataset)[name]
+    assert contents(tmp_path / 'other')[name] != contents(dataset)[name]
+
+
+def test_empty_folder_is_filled(main: Main, tmp_path: Path) -> None:
+    main(tmp_path, *SIZES)
+    assert (tmp_path / 'mini_coco.json').is_file()
 
 
 @pytest.mark.parametrize('split', COUNTS)
@@ -158,15 +175,23 @@ def test_scene_may_be_wide(module: ModuleType) -> None:
     assert [instance.mask.shape for instance in instances] == [(64, 128)] * 5
 
 
-def test_second_run_changes_nothing(dataset: Path) -> None:
+def test_second_run_changes_nothing(
+    dataset: Path, main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in dataset.rglob('*')}
-    again = make(dataset)
-    assert again.returncode == 0
-    assert again.stdout.count('\n') == 1
-    assert 'already' in again.stdout
-    assert before == {
-        path: path.stat().st_mtime_ns for path in dataset.rglob('*')
-    }
+    main(dataset, *SIZES)
+    after = {path: path.stat().st_mtime_ns for path in dataset.rglob('*')}
+    assert before == after
+    line = f'{dataset} already holds this data set; nothing to do.\n'
+    assert capsys.readouterr().out == line
+
+
+def test_refusal_is_one_line_and_status_1(dataset: Path) -> None:
+    refusal = run(dataset, *SIZES, '--seed', 1)
+    assert refusal.returncode == 1
+    assert refusal.stderr == (
+        f'{dataset} has seed 0, not 1; remove it or name another folder.\n'
+    )
 
 
 def spoil(out: Path, how: str) -> None:
@@ -192,7 +217,7 @@ def spoil(out: Path, how: str) -> None:
     ],
 )
 def test_refuses_to_overwrite(
-    dataset: Path, tmp_path: Path, how: str, reason: str
+    dataset: Path, main: Main, tmp_path: Path, how: str, reason: str
 ) -> None:
     out = tmp_path / 'data'
     for name, content in contents(dataset).items():
@@ -200,26 +225,24 @@ def test_refuses_to_overwrite(
         (out / name).write_bytes(content)
     spoil(out, how)
     before = contents(out)
-    refusal = make(out)
-    assert refusal.returncode == 1
-    assert refusal.stderr.count('\n') == 1
-    assert f'{out}' in refusal.stderr
-    assert reason in refusal.stderr
+    with pytest.raises(SystemExit, match=re.escape(reason)) as refusal:
+        main(out, *SIZES)
+    assert str(refusal.value).startswith(f'{out}')
     assert contents(out) == before
 
 
 def test_interrupted_run_leaves_nothing(
-    module: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    main: Main,
+    module: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     def interrupt(root: Path) -> str:
         raise KeyboardInterrupt
 
-    out = tmp_path / 'data'
-    line = f'make {out} --train 2 --val 2 --size 64'
-    monkeypatch.setattr(sys, 'argv', line.split())
     monkeypatch.setattr(module, 'digest', interrupt)
     with pytest.raises(KeyboardInterrupt):
-        module.main()
+        main(tmp_path / 'data', *SIZES)
     assert not list(tmp_path.iterdir())
 
 
@@ -233,33 +256,35 @@ def test_interrupted_run_leaves_nothing(
     ],
 )
 def test_bad_numbers(
-    tmp_path: Path, arguments: list[Any], reason: str
+    main: Main, tmp_path: Path, arguments: list[object], reason: str
 ) -> None:
-    refusal = run(tmp_path / 'data', *arguments)
-    assert refusal.returncode == 1
-    assert refusal.stderr == f'{reason}\n'
+    with pytest.raises(SystemExit) as refusal:
+        main(tmp_path / 'data', *arguments)
+    assert refusal.value.code == reason
     assert not list(tmp_path.iterdir())
 
 
-def test_file_in_the_way(tmp_path: Path) -> None:
-    file = tmp_path / 'file'
-    file.touch()
-    for out in (file, file / 'data'):
-        refusal = make(out)
-        assert refusal.returncode == 1
-        assert refusal.stderr.count('\n') == 1
-        assert f'{out}' in refusal.stderr
-    assert file.read_bytes() == b''
+@pytest.mark.parametrize(
+    ('name', 'reason'),
+    [('file', 'is a file'), ('file/data', "File exists: '.*/file'")],
+)
+def test_file_in_the_way(
+    main: Main, tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match=reason) as refusal:
+        main(tmp_path / name, *SIZES)
+    assert f'{tmp_path / name}' in str(refusal.value)
+    assert (tmp_path / 'file').read_bytes() == b''
 
 
-def test_mmdet_loads_it(dataset: Path) -> None:
-    names = 'zero one two three four five six seven eight nine'.split()
+def test_mmdet_loads_it(dataset: Path, module: ModuleType) -> None:
     for split, count in COUNTS.items():
         loaded = CocoDataset(
             data_root=str(dataset),
             ann_file=f'annotations/instances_{split}2017.json',
             data_prefix={'img': f'{split}2017/'},
-            metainfo={'classes': names},
+            metainfo={'classes': module.NAMES},
             filter_cfg={'filter_empty_gt': True},
         )
         assert len(loaded) == count - 1
