@@ -70,7 +70,9 @@ def checkpoint_error(path: str, to_resume: bool = False) -> str | None:
     if not isinstance(checkpoint, dict) or not checkpoint:
         kind = type(checkpoint).__name__
         return f'checkpoint {path!r} holds a {kind} and no state_dict'
-    if to_resume and not {'state_dict', 'meta', 'optimizer'} <= set(checkpoint):
+    if to_resume and not {'state_dict', 'meta', 'optimizer'} <= set(
+        checkpoint
+    ):
         return (
             f'checkpoint {path!r} holds weights alone, so training cannot be '
             'resumed from it: start anew from its weights with '

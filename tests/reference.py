@@ -1,22 +1,23 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The norms as their formulas read: slow, in plain torch, no trick.
 
-Each works on the whole activation and lets autograd do the backward. The
-layers are compared with these in float64.
+Each takes a layer for its numbers and the batches of all processes in a
+list, normalises every batch with the statistics of all of them, and leaves
+the backward to autograd. The layers are compared with these in float64.
 """
 
 import torch
 from torch import Tensor, nn
+
+Batches = list[Tensor]
 
 
 def over_channels(t: Tensor, x: Tensor) -> Tensor:
     return t.reshape(1, -1, *[1] * (x.dim() - 2))
 
 
-def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    values = x.transpose(0, 1).flatten(1)  # (C, N * S)
-    mean = values.mean(1)
-    return mean, (values - mean[:, None]).square().mean(1)
+def all_values(xs: Batches) -> Tensor:
+    return torch.cat([x.transpose(0, 1).flatten(1) for x in xs], 1)
 
 
 def standardize(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
@@ -24,7 +25,7 @@ def standardize(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
 
 
 def group_norm(x, num_groups, weight, bias, eps):
-    z = x.reshape(x.shape[0], num_groups, -1)
+    z = x.reshape(x.shape[0], num_groups, x[:1].numel() // num_groups)
     mean = z.mean(2, keepdim=True)
     var = (z - mean).square().mean(2, keepdim=True)
     z = standardize(z, mean, var, eps).reshape(x.shape)
@@ -50,52 +51,71 @@ def move(stats: nn.Module, mean: Tensor, var: Tensor) -> None:
         stats.running_var.mul_(1 - rate).add_(rate * var)
 
 
-def gn(layer, x):
-    return group_norm(
-        x, layer.num_groups, layer.weight, layer.bias, layer.eps
-    )
+def running(stats: nn.Module) -> tuple[Tensor, Tensor]:
+    return stats.running_mean.clone(), stats.running_var.clone()
 
 
-def sync_bn(layer, x):
-    mean, var = layer.running_mean, layer.running_var
-    if layer.training:
-        mean, var = batch_moments(x)
-        count = x.numel() // x.shape[1]
-        move(layer, mean, var * count / (count - 1))
-    return batch_norm(x, mean, var, layer.weight, layer.bias, layer.eps)
+def batch_moments(stats: nn.Module, xs: Batches, unbiased: bool):
+    values = all_values(xs)
+    count = values.shape[1]
+    if not stats.training or count < 2:
+        return running(stats)
+    mean = values.mean(1)
+    var = (values - mean[:, None]).square().mean(1)
+    move(stats, mean, var * count / (count - 1) if unbiased else var)
+    return mean, var
 
 
-def bcn(layer, x):
+def estimates(stats: nn.Module, xs: Batches):
+    values = all_values(xs).detach()
+    if stats.training and values.shape[1] > 0:
+        offset = values - stats.running_mean[:, None]
+        move(stats, values.mean(1), offset.square().mean(1))
+    return running(stats)
+
+
+def gn(layer, xs):
+    return [
+        group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps)
+        for x in xs
+    ]
+
+
+def sync_bn(layer, xs):
+    mean, var = batch_moments(layer, xs, unbiased=True)
+    return [
+        batch_norm(x, mean, var, layer.weight, layer.bias, layer.eps)
+        for x in xs
+    ]
+
+
+def bcn(layer, xs):
     bn = layer.bn
-    if bn.training and layer.estimate:
-        mean, _ = batch_moments(x)
-        offset = x.detach() - over_channels(bn.running_mean, x)
-        _, offset_var = batch_moments(offset)
-        offset_mean, _ = batch_moments(offset)
-        move(bn, mean.detach(), offset_var + offset_mean.square())
-    if bn.training and not layer.estimate:
-        z = sync_bn(bn, x)
+    if layer.estimate:
+        mean, var = estimates(bn, xs)
+        zs = [batch_norm(x, mean, var, bn.weight, bn.bias, bn.eps) for x in xs]
     else:
-        mean, var = bn.running_mean.clone(), bn.running_var.clone()
-        z = batch_norm(x, mean, var, bn.weight, bn.bias, bn.eps)
-    return gn(layer, z)
+        zs = sync_bn(bn, xs)
+    return gn(layer, zs)
 
 
-def sn(layer, x):
+def sn(layer, xs):
+    batch = None
+    if layer.use_bn:
+        batch = batch_moments(layer, xs, unbiased=False)
+    return [_switch(layer, x, batch) for x in xs]
+
+
+def _switch(layer, x, batch):
     if x.dim() == 2:  # one pixel a plane
-        return sn(layer, x[..., None])[..., 0]
-    planes = tuple(range(2, x.dim()))
-    image = tuple(range(1, x.dim()))
+        return _switch(layer, x[..., None], batch)[..., 0]
+    planes, image = tuple(range(2, x.dim())), tuple(range(1, x.dim()))
     terms = []
     for dims in (planes, image):
         mean = x.mean(dims, keepdim=True)
         terms.append((mean, (x - mean).square().mean(dims, keepdim=True)))
-    if layer.use_bn:
-        mean, var = layer.running_mean, layer.running_var
-        if layer.training:
-            mean, var = batch_moments(x)
-            move(layer, mean, var)
-        terms.append((over_channels(mean, x), over_channels(var, x)))
+    if batch is not None:
+        terms.append([over_channels(t, x) for t in batch])
     mean_shares = layer.mean_weight.softmax(0)
     var_shares = layer.var_weight.softmax(0)
     mean = sum(w * m for w, (m, _) in zip(mean_shares, terms, strict=True))

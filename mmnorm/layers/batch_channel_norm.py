@@ -108,7 +108,9 @@ class BCN(nn.GroupNorm):
         self, mean: Tensor, var: Tensor, num_pixels: int
     ) -> tuple[Tensor, Tensor]:
         bn = self.bn
-        statistics = estimated_statistics if self.estimate else batch_statistics
+        statistics = (
+            estimated_statistics if self.estimate else batch_statistics
+        )
         batch = statistics(bn, mean, var, num_pixels, self.sync)
         return batch_channel_coefficients(
             mean,

@@ -20,9 +20,8 @@ class ConvWS(nn.Conv2d):
     with :math:`s` the unbiased standard deviation over the fan-in of an
     output channel. The same numbers and state dict as ``ConvWS`` of mmcv,
     with one pass over the weights forward and backward instead of one an
-    operator; a filter of equal weights becomes 0, with gradient 0, where
-    mmcv's gradient is not a number for a fan-in of 1. To be followed by a
-    norm.
+    operator; a fan-in of 1 gives 0, where mmcv's gives not a number. To be
+    followed by a norm.
 
     Args:
         in_channels: Channels of the input.

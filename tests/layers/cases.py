@@ -62,13 +62,17 @@ def make_input(shape: tuple[int, ...], seed: int = 1) -> Tensor:
     return (2 * x + 0.7).requires_grad_()
 
 
+def loss_of(y: Tensor) -> Tensor:
+    """An uneven loss: a plain sum has no gradient through a norm."""
+    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
+    return (weights * y + 0.3 * y.square()).sum()
+
+
 def run(layer: nn.Module, forward, x: Tensor) -> dict[str, Tensor]:
     """Output, gradients and buffers of one step, by name."""
     layer, x = copy.deepcopy(layer), x.detach().clone().requires_grad_()
     y = forward(layer, x)
-    # An uneven loss: a plain sum has no gradient through a normalisation.
-    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
-    (weights * y + 0.3 * y.square()).sum().backward()
+    loss_of(y).backward()
     seen = {'output': y.detach(), 'input gradient': x.grad}
     seen |= {f'{k} gradient': p.grad for k, p in layer.named_parameters()}
     return seen | dict(layer.named_buffers())
@@ -76,3 +80,20 @@ def run(layer: nn.Module, forward, x: Tensor) -> dict[str, Tensor]:
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x)
+
+
+def reference_of(name: str):
+    """The reference of a layer, for the batch of one process."""
+
+    def forward(layer: nn.Module, x: Tensor) -> Tensor:
+        return LAYERS[name][1](layer, [x])[0]
+
+    return forward
+
+
+def assert_same(actual, expected, tolerance=1e-10) -> None:
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(
+            actual[key], value, rtol=tolerance, atol=tolerance, msg=key
+        )

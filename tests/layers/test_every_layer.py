@@ -6,18 +6,21 @@ import copy
 import pytest
 import torch
 
-from .cases import CHANNELS, LAYERS, SHAPES, call, make_input, make_layer, run
+from .cases import (
+    CHANNELS,
+    LAYERS,
+    SHAPES,
+    assert_same,
+    call,
+    loss_of,
+    make_input,
+    make_layer,
+    reference_of,
+    run,
+)
 
 every_layer = pytest.mark.parametrize('name', LAYERS)
 BATCH_STATISTICS = ('SyncBN', 'SyncBN cumulative', 'BCN batch', 'SN')
-
-
-def assert_same(actual, expected, tolerance=1e-10):
-    assert actual.keys() == expected.keys()
-    for key, value in expected.items():
-        torch.testing.assert_close(
-            actual[key], value, rtol=tolerance, atol=tolerance, msg=key
-        )
 
 
 @every_layer
@@ -25,13 +28,12 @@ def assert_same(actual, expected, tolerance=1e-10):
 @pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
 def test_equals_reference(name, training, shape):
     layer, x = make_layer(name).train(training), make_input(shape)
-    reference = LAYERS[name][1]
-    assert_same(run(layer, call, x), run(layer, reference, x))
+    assert_same(run(layer, call, x), run(layer, reference_of(name), x))
 
 
 @every_layer
 def test_equals_reference_over_steps(name):
-    layer, reference = make_layer(name), LAYERS[name][1]
+    layer, reference = make_layer(name), reference_of(name)
     twin = copy.deepcopy(layer)
     for seed in range(20):
         x = make_input((1, CHANNELS, 4, 5), seed).detach()
@@ -58,7 +60,8 @@ def test_gradcheck(name, training):
         # still for numerical differences to mean the same.
         layer.bn.momentum = 0.0
     assert torch.autograd.gradcheck(
-        forward, (x, *(p.detach().requires_grad_() for p in parameters.values()))
+        forward,
+        (x, *(p.detach().requires_grad_() for p in parameters.values())),
     )
 
 
@@ -157,9 +160,7 @@ def test_large_mean(name):
     x = x.float()
     expected = copy.deepcopy(layer)(x.double())
     actual = layer.float()(x)
-    torch.testing.assert_close(
-        actual.double(), expected, rtol=1e-3, atol=1e-3
-    )
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-3, atol=1e-3)
 
 
 @every_layer
@@ -188,9 +189,7 @@ def test_frozen_parameters(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
     expected = run(layer, call, x)
     layer.requires_grad_(False)
-    y = layer(x)
-    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
-    (weights * y + 0.3 * y.square()).sum().backward()
+    loss_of(layer(x)).backward()
     torch.testing.assert_close(x.grad, expected['input gradient'])
     assert all(p.grad is None for p in layer.parameters())
 
@@ -199,9 +198,7 @@ def test_frozen_parameters(name):
 def test_frozen_input(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
     expected = run(layer, call, x)
-    y = layer(x.detach())
-    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
-    (weights * y + 0.3 * y.square()).sum().backward()
+    loss_of(layer(x.detach())).backward()
     for key, parameter in layer.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[f'{key} gradient'])
 
@@ -209,7 +206,7 @@ def test_frozen_input(name):
 @every_layer
 def test_called_twice_before_backward(name):
     # As a head shared by the levels of a pyramid does.
-    layer, reference = make_layer(name), LAYERS[name][1]
+    layer, reference = make_layer(name), reference_of(name)
 
     def twice(f):
         def forward(layer, x):

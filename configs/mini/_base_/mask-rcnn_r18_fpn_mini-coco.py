@@ -30,9 +30,7 @@ model = dict(
             fc_out_channels=256,
             num_classes=10,
         ),
-        mask_head=dict(
-            in_channels=64, conv_out_channels=64, num_classes=10
-        ),
+        mask_head=dict(in_channels=64, conv_out_channels=64, num_classes=10),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
@@ -118,8 +116,8 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# 4 epochs of 400 images, one a step: 1600 steps.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=1)
+# 3 epochs of 400 images, one a step: 1200 steps.
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -130,7 +128,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1600),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1200),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=1)
 randomness = dict(seed=0)

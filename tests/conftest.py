@@ -1,0 +1,27 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from .ranks import Ranks
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def ranks() -> Iterator[Callable[[int], Ranks]]:
+    """Groups of processes by their number; started once, and after a fall."""
+    groups: dict[int, Ranks] = {}
+
+    def get(world_size: int) -> Ranks:
+        if world_size not in groups or not groups[world_size].alive:
+            groups[world_size] = Ranks(world_size)
+        return groups[world_size]
+
+    yield get
+    for group in groups.values():
+        group.stop()
