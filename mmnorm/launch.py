@@ -88,11 +88,10 @@ def _fit_to_cpu(cfg: Config) -> None:
         seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
         timeout = None if seconds is None else timedelta(seconds=seconds)
         dist.init_process_group('gloo', timeout=timeout)
-    wrapper = cfg.setdefault('model_wrapper_cfg', {})
-    wrapper.setdefault('type', 'MMDistributedDataParallel')
-    # As mmengine has it where it wraps the model by itself.
-    wrapper.setdefault('broadcast_buffers', False)
-    wrapper.setdefault(
-        'find_unused_parameters', cfg.get('find_unused_parameters', False)
+    # Besides device_ids, what mmengine says where the config says nothing.
+    wrapper = dict(
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-    wrapper.setdefault('device_ids', None)
+    cfg.model_wrapper_cfg = wrapper | (cfg.get('model_wrapper_cfg') or {})

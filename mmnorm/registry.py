@@ -9,6 +9,7 @@ registry, where every scope finds them.
 from importlib import import_module
 from importlib.util import find_spec
 
+from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import Registry
 
@@ -16,6 +17,9 @@ MODELS = Registry(
     'model', parent=ROOT_MODELS, scope='mmnorm', locations=['mmnorm.layers']
 )
 NORM_LAYERS = MODELS
+HOOKS = Registry(
+    'hook', parent=ROOT_HOOKS, scope='mmnorm', locations=['mmnorm.hooks']
+)
 
 # mmcv registers its own GN when it is imported, and raises where the name is
 # taken. So it goes first, and the layers of this package replace its entry.

@@ -23,7 +23,7 @@ TOOLS = Path(__file__).parent
 CONFIG = 'configs/mini/mask-rcnn_r18_fpn_bcn-ws-all_1xb1-3e_mini-coco.py'
 WORK_DIR = Path('work_dirs/demo')
 NUM_PICTURES = 5
-MIN_SCORE = 0.5
+MIN_SCORE = 0.4
 
 
 def run(log: str, script: str, *args: str) -> None:
@@ -115,7 +115,8 @@ def draw_pictures(cfg: Config, checkpoint: str, path: Path) -> None:
 
 
 def _paint(axis, image: np.ndarray, instances: list) -> None:
-    canvas = image.astype(float) / 255
+    # In grey, because the digits have colours of their own.
+    canvas = image.mean(2, keepdims=True).repeat(3, 2) / 255
     colors = plt.get_cmap('tab10').colors
     for i, (mask, _) in enumerate(instances):
         canvas[mask] = 0.3 * canvas[mask] + 0.7 * np.array(colors[i % 10])

@@ -132,3 +132,4 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=1)
 randomness = dict(seed=0)
+custom_hooks = [dict(type='mmnorm.RepeatableHook')]

@@ -1,0 +1,66 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / (
+    'configs/mini/mask-rcnn_r18_fpn_bcn-ws-all_1xb1-3e_mini-coco.py'
+)
+
+
+@pytest.fixture
+def tool() -> Callable[..., subprocess.CompletedProcess]:
+    """Run a command of tools/ as a user does."""
+
+    def run(name: str, *args: object) -> subprocess.CompletedProcess:
+        path = ROOT / 'tools' / name
+        command = [path] if path.suffix == '.sh' else [sys.executable, path]
+        return subprocess.run(
+            [*map(str, command), *map(str, args)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {'PYTHON': sys.executable, 'PORT': '29711'},
+        )
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def mini_coco(tmp_path_factory) -> Path:
+    """A dozen pictures, in the layout of COCO."""
+    out = tmp_path_factory.mktemp('data') / 'mini_coco'
+    subprocess.run(
+        [
+            sys.executable,
+            ROOT / 'tools/make_mini_coco.py',
+            out,
+            '--train=8',
+            '--val=4',
+        ],
+        check=True,
+    )
+    return out
+
+
+@pytest.fixture(scope='session')
+def options(mini_coco) -> list[str]:
+    """Options that put the config on these pictures, for two epochs."""
+    ann_file = mini_coco / 'annotations/instances_val2017.json'
+    return [
+        '--cfg-options',
+        'train_cfg.max_epochs=2',
+        'default_hooks.logger.interval=1',
+        # After so few steps no class scores high, and no box is no score.
+        'model.test_cfg.rcnn.score_thr=0.0',
+        *(
+            f'{mode}_dataloader.dataset.data_root={mini_coco}/'
+            for mode in ('train', 'val', 'test')
+        ),
+        *(f'{mode}_evaluator.ann_file={ann_file}' for mode in ('val', 'test')),
+    ]
