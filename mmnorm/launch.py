@@ -3,18 +3,22 @@
 
 import argparse
 import os
+import signal
 import sys
 from datetime import timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
+from mmengine.dist import init_dist
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .check import norm_error
+from .runner import AtomicRunner
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +66,19 @@ def read_config(args: argparse.Namespace) -> Config:
 
 def build_runner(cfg: Config) -> Runner:
     """A runner for this machine, with or without GPUs."""
+    signal.signal(signal.SIGTERM, _end)
     if not torch.cuda.is_available():
         _fit_to_cpu(cfg)
+    if cfg.launcher != 'none':
+        _start_processes(cfg)
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    if checkpoint.get('max_keep_ckpts') == 1:
+        # mmengine would remove the only one before it writes the next.
+        checkpoint.max_keep_ckpts = 2
     try:
         if 'runner_type' in cfg:
             return RUNNERS.build(cfg)
-        return Runner.from_cfg(cfg)
+        return AtomicRunner.from_cfg(cfg)
     except (TypeError, ValueError, KeyError) as error:
         sentence = norm_error(error)
         if sentence is None:
@@ -82,12 +93,40 @@ def fail(sentence: str) -> NoReturn:
     sys.exit(1)
 
 
-def _fit_to_cpu(cfg: Config) -> None:
-    # mmengine would choose a GPU for each process and fail.
-    if cfg.launcher == 'pytorch' and not dist.is_initialized():
-        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+def _end(*_: object) -> NoReturn:
+    print(
+        f'{Path(sys.argv[0]).name}: ended by SIGTERM; --resume goes on from '
+        'the last checkpoint',
+        file=sys.stderr,
+        flush=True,
+    )
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _start_processes(cfg: Config) -> None:
+    dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    if torch.cuda.is_available():
+        init_dist(cfg.launcher, **dist_cfg)
+    else:
+        # mmengine would choose a GPU for each process and fail.
+        seconds = dist_cfg.get('timeout')
         timeout = None if seconds is None else timedelta(seconds=seconds)
         dist.init_process_group('gloo', timeout=timeout)
+    # Processes with layers of other sizes would wait for each other for
+    # ever, or add numbers that do not belong together.
+    texts: list[str] = [''] * dist.get_world_size()
+    dist.all_gather_object(texts, cfg.pretty_text)
+    for rank, text in enumerate(texts):
+        if text != texts[0]:
+            pairs = zip_longest(texts[0].split('\n'), text.split('\n'))
+            first, other = next(p for p in pairs if p[0] != p[1])
+            fail(
+                f'processes 0 and {rank} were given different configs: '
+                f'{first!r} and {other!r}'
+            )
+
+
+def _fit_to_cpu(cfg: Config) -> None:
     # Besides device_ids, what mmengine says where the config says nothing.
     wrapper = dict(
         device_ids=None,

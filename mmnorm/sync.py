@@ -1,80 +1,114 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Batch statistics over all processes; all of torch.distributed is here.
+"""Batch statistics over all processes: all that the layers exchange.
 
 N processes equal one process that sees all their images: every plane counts
 with its number of pixels, so the processes may hold different numbers of
-images of different sizes, or none.
+images of different sizes, or none. What travels is one vector of
+:math:`2C + 1` numbers a layer, whatever the number of processes.
 """
+
+from functools import lru_cache
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 
-def pooled_moments(
-    mean: Tensor, var: Tensor, num_pixels: int, sync: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance a channel over all planes of all processes.
+def batch_sums(mean: Tensor, var: Tensor, num_pixels: int) -> Tensor:
+    """First and second moments and count of a batch, ready to be added.
 
-    One all-reduce forward, and one backward if gradients flow; none with
-    ``sync=False``, without a process group, or with a single process.
+    In float64, where raw second moments can afford to cancel, so that one
+    reduction does for both statistics.
 
     Args:
         mean: Plane means.
         var: Biased plane variances.
-        num_pixels: Pixels of each plane of this process.
-        sync: Whether to pool over processes.
+        num_pixels: Pixels of each plane.
 
     Shape:
         - mean, var: :math:`(N, C)`; N may be 0.
-        - Output: :math:`(C)`, :math:`(C)` and the number of values a
-          channel, a float64 scalar; the moments are 0 where that is 0.
+        - Output: :math:`(2C + 1)`.
     """
-    num_images, num_channels = mean.shape
-    if not (sync and _num_processes() > 1):
-        pooled_mean = mean.sum(0) / max(num_images, 1)
-        squares = var + (mean - pooled_mean).square()
-        count = torch.full(
-            (),
-            num_images * num_pixels,
-            dtype=torch.float64,
-            device=mean.device,
+    mean, var = mean.double(), var.double()
+    first, second = mean.sum(0), (var + mean.square()).sum(0)
+    count = first.new_full((1,), mean.shape[0])
+    return num_pixels * torch.cat((first, second, count))
+
+
+def moments_of(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, biased variance and count that :func:`batch_sums` stand for.
+
+    Both moments are 0 where the count is.
+
+    Shape:
+        - sums: :math:`(2C + 1)`.
+        - Output: :math:`(C)`, :math:`(C)`, :math:`()`.
+    """
+    count = sums[-1].detach()
+    mean, square = (sums[:-1] / count.clamp(min=1)).chunk(2)
+    return mean, (square - mean.square()).clamp(min=0), count
+
+
+def all_reduce(
+    sums: Tensor, group_size: int | None = None, total: Tensor | None = None
+) -> Tensor:
+    """Sum over the processes of a group, with one reduction each way.
+
+    Without a process group, and in a group of one, the input itself.
+
+    Args:
+        sums: What this process has.
+        group_size: Processes a group, in order of rank; None for all.
+        total: The sum, if it is known already: nothing is sent forward.
+
+    Raises:
+        ValueError: If ``group_size`` does not divide the processes.
+    """
+    group = _process_group(group_size)
+    if group is None:
+        return sums
+    return _AllReduce.apply(sums, group, total)
+
+
+def _process_group(group_size: int | None) -> dist.ProcessGroup | None:
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    num_processes = dist.get_world_size()
+    if group_size is None or group_size == num_processes:
+        return dist.group.WORLD if num_processes > 1 else None
+    if group_size < 1 or num_processes % group_size:
+        raise ValueError(
+            f'norm_cfg.group_size={group_size} does not divide the '
+            f'{num_processes} processes: set it to a divisor, or to None '
+            'for all of them'
         )
-        return pooled_mean, squares.sum(0) / max(num_images, 1), count
-
-    # Raw second moments cancel where the mean is large: in float64 they can
-    # afford to, and they let one reduction do for both statistics.
-    wide_mean, wide_var = mean.double(), var.double()
-    sums = num_pixels * torch.stack(
-        (wide_mean.sum(0), (wide_var + wide_mean.square()).sum(0))
-    )
-    count = sums.new_full((1,), num_images * num_pixels)
-    payload = _AllReduce.apply(torch.cat((sums.flatten(), count)))
-    count = payload[-1].detach()
-    moments = payload[:-1].view(2, num_channels) / count.clamp(min=1)
-    pooled_mean = moments[0]
-    pooled_var = (moments[1] - pooled_mean.square()).clamp(min=0)
-    return pooled_mean.to(mean.dtype), pooled_var.to(var.dtype), count
+    return None if group_size == 1 else _subgroup(dist.group.WORLD, group_size)
 
 
-def _num_processes() -> int:
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size()
-    return 1
+@lru_cache(maxsize=8)
+def _subgroup(world: dist.ProcessGroup, group_size: int) -> dist.ProcessGroup:
+    # All processes come here together: at their first step with this size.
+    return dist.new_subgroups(group_size)[0]
 
 
 class _AllReduce(Function):
     """Sum over processes, whose gradient is the sum of the gradients."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        x = x.clone()
-        dist.all_reduce(x)
-        return x
+    def forward(ctx, sums, group, total) -> Tensor:
+        ctx.group = group
+        return _reduced(sums, group) if total is None else total.clone()
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        grad = grad.contiguous().clone()
-        dist.all_reduce(grad)
-        return grad
+    @once_differentiable
+    def backward(ctx, grad):
+        return _reduced(grad, ctx.group), None, None
+
+
+@torch.compiler.disable
+def _reduced(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    x = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(x, group=group)
+    return x

@@ -159,7 +159,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     out = Path('data/mini_coco')
     parser.add_argument('out', nargs='?', type=Path, default=out)
-    parser.add_argument('--train', type=int, default=400, help='pictures')
+    parser.add_argument('--train', type=int, default=320, help='pictures')
     parser.add_argument('--val', type=int, default=80, help='pictures')
     parser.add_argument('--size', type=int, default=160, help='in pixels')
     parser.add_argument('--seed', type=int, default=0)

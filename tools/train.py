@@ -15,6 +15,7 @@ from mmnorm.launch import (
     parse,
     read_config,
 )
+from mmnorm.runner import CheckpointError
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,7 +74,10 @@ def main() -> None:
     if error is not None:
         fail(error)
 
-    build_runner(cfg).train()
+    try:
+        build_runner(cfg).train()
+    except CheckpointError as error:
+        fail(str(error))
 
 
 if __name__ == '__main__':

@@ -2,5 +2,6 @@
 """What ``custom_hooks`` can name; one file a hook."""
 
 from .repeatable import RepeatableHook
+from .step_sync import StepSyncHook
 
-__all__ = ['RepeatableHook']
+__all__ = ['RepeatableHook', 'StepSyncHook']

@@ -6,8 +6,14 @@ from torch import Tensor, nn
 
 from ..functional import batch_channel_coefficients, normalize
 from ..registry import NORM_LAYERS
+from ..sync import batch_sums
 from .num_groups import resolve_num_groups
-from .running import batch_statistics, estimated_statistics
+from .pool import Pool, is_rerun
+from .running import (
+    batch_statistics,
+    estimated_statistics,
+    running_statistics,
+)
 
 
 @NORM_LAYERS.register_module()
@@ -55,9 +61,14 @@ class BCN(nn.GroupNorm):
         momentum: Share of the new batch in the running statistics, from 0
             to 1; None for the mean of all batches so far.
         estimate: Whether to normalise with estimated statistics.
-        sync: Whether batch statistics are those of all processes.
+        sync: Whether batch statistics are those of all processes; or
+            ``'step'``, for estimates: they are exchanged after each step, all
+            layers at once, and are one step old when they are used. That
+            needs ``custom_hooks=[dict(type='mmnorm.StepSyncHook')]``.
         channel_affine: ``'group'`` for one gain and offset of the channel
             part a group, as the authors' code has, or ``'channel'``.
+        group_size: Processes that share statistics, in order of rank; None
+            for all.
 
     Shape:
         - Input: :math:`(N, C, *)`; N may be 0, and differ among processes,
@@ -65,8 +76,10 @@ class BCN(nn.GroupNorm):
         - Output: the same.
 
     Raises:
-        ValueError: If ``num_groups`` does not divide ``num_features``, or
-            ``channel_affine`` is neither of the two.
+        ValueError: If ``num_groups`` does not divide ``num_features``,
+            ``channel_affine`` is neither of the two, or ``sync='step'`` is
+            asked for without ``estimate``.
+        RuntimeError: In training with ``sync='step'`` and without the hook.
 
     Example::
 
@@ -84,14 +97,22 @@ class BCN(nn.GroupNorm):
         eps: float = 1e-5,
         momentum: float | None = 0.1,
         estimate: bool = True,
-        sync: bool = True,
+        sync: bool | str = True,
         channel_affine: str = 'group',
+        group_size: int | None = None,
     ) -> None:
         num_groups = resolve_num_groups(num_groups, num_features)
         if channel_affine not in ('group', 'channel'):
             raise ValueError(
                 f'norm_cfg.channel_affine={channel_affine!r}: set it to '
                 "'group' or 'channel'"
+            )
+        if sync not in (True, False, 'step') or (
+            sync == 'step' and not estimate
+        ):
+            raise ValueError(
+                f'norm_cfg.sync={sync!r} with estimate={estimate}: set sync '
+                "to True or False, or to 'step' with estimate=True"
             )
         super().__init__(num_groups, num_features, eps)
         if channel_affine == 'group':
@@ -100,6 +121,8 @@ class BCN(nn.GroupNorm):
         self.estimate = estimate
         self.sync = sync
         self.channel_affine = channel_affine
+        self.pool = Pool(sync is True, group_size)
+        self.step_sums: Tensor | None = None
         # A child, not a base: tools that fuse or convert batch norms would
         # drop the channel part of a subclass.
         self.bn = nn.BatchNorm2d(num_features, eps, momentum)
@@ -107,11 +130,13 @@ class BCN(nn.GroupNorm):
     def coefficients(
         self, mean: Tensor, var: Tensor, num_pixels: int
     ) -> tuple[Tensor, Tensor]:
-        bn = self.bn
-        statistics = (
-            estimated_statistics if self.estimate else batch_statistics
-        )
-        batch = statistics(bn, mean, var, num_pixels, self.sync)
+        bn, sums = self.bn, batch_sums(mean, var, num_pixels)
+        if not self.estimate:
+            batch = batch_statistics(bn, sums, self.pool)
+        elif self.sync == 'step':
+            batch = self._keep_for_step(sums)
+        else:
+            batch = estimated_statistics(bn, sums, self.pool)
         return batch_channel_coefficients(
             mean,
             var,
@@ -124,6 +149,23 @@ class BCN(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return normalize(x, self.coefficients)
+
+    def start_steps(self) -> None:
+        """Begin to keep sums for :class:`mmnorm.step_sync.StepSync`."""
+        size = 2 * self.num_channels + 1
+        device = self.bn.running_mean.device
+        self.step_sums = torch.zeros(size, dtype=torch.float64, device=device)
+
+    def _keep_for_step(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        if self.bn.training and not is_rerun():
+            if self.step_sums is None:
+                raise RuntimeError(
+                    "norm_cfg.sync='step' moves no estimate by itself: add "
+                    "custom_hooks=[dict(type='mmnorm.StepSyncHook')] to the "
+                    'config, or call mmnorm.StepSync after each step'
+                )
+            self.step_sums += sums.detach()
+        return running_statistics(self.bn)
 
     def init_weights(self) -> None:
         """Bring a branch back to life that mmdet's init has cut.

@@ -2,24 +2,29 @@
 """Batch statistics to normalise with, and the running ones kept beside.
 
 ``stats`` is any module with ``running_mean``, ``running_var``,
-``num_batches_tracked`` and ``momentum`` as torch's batch norms have them.
-Moments that are not finite never enter the running statistics, so a step
-that overflowed can be skipped and leaves no trace.
+``num_batches_tracked`` and ``momentum`` as torch's batch norms have them,
+``sums`` what :func:`mmnorm.sync.batch_sums` makes of the batch of this
+process. Moments that are not finite never enter the running statistics, so
+a step that overflowed can be skipped and leaves no trace.
 """
 
 import torch
 from torch import Tensor, nn
 
-from ..sync import pooled_moments
+from ..sync import moments_of
+from .pool import Call, Pool
+
+
+def running_statistics(stats: nn.Module) -> tuple[Tensor, Tensor]:
+    """The running mean and variance as they stand, in tensors of their own.
+
+    The originals move at the next call, which may come before the backward.
+    """
+    return stats.running_mean.clone(), stats.running_var.clone()
 
 
 def batch_statistics(
-    stats: nn.Module,
-    mean: Tensor,
-    var: Tensor,
-    num_pixels: int,
-    sync: bool,
-    unbiased: bool = True,
+    stats: nn.Module, sums: Tensor, pool: Pool, unbiased: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of the batch, with gradient.
 
@@ -29,50 +34,65 @@ def batch_statistics(
 
     Args:
         stats: Where the running statistics live.
-        mean: Plane means.
-        var: Biased plane variances.
-        num_pixels: Pixels a plane.
-        sync: Whether the batch is that of all processes.
+        sums: Of the batch of this process.
+        pool: What gives the sums of all processes.
         unbiased: Whether the running variance is corrected as torch does.
     """
     if not stats.training:
-        return stats.running_mean, stats.running_var
-    batch_mean, batch_var, count = pooled_moments(mean, var, num_pixels, sync)
+        return running_statistics(stats)
+    call = pool.recall(sums)
+    total = pool.reduce(sums, None if call is None else call.total)
+    mean, var, count = moments_of(total)
     enough = count > 1
-    correction = count / (count - 1).clamp(min=1) if unbiased else 1
-    _update(stats, batch_mean, batch_var * correction, enough)
+    if call is None:
+        correction = count / (count - 1).clamp(min=1) if unbiased else 1
+        # Detached, for the second run must save for backward what this saves.
+        _update(stats, mean, var.detach() * correction, enough)
+        call = Call(sums, total, *running_statistics(stats))
+        pool.remember(call)
+    dtype = torch.promote_types(stats.running_mean.dtype, torch.float32)
     return (
-        torch.where(enough, batch_mean, stats.running_mean.clone()),
-        torch.where(enough, batch_var, stats.running_var.clone()),
+        torch.where(enough, mean.to(dtype), call.running_mean.to(dtype)),
+        torch.where(enough, var.to(dtype), call.running_var.to(dtype)),
     )
 
 
 @torch.no_grad()
 def estimated_statistics(
-    stats: nn.Module,
-    mean: Tensor,
-    var: Tensor,
-    num_pixels: int,
-    sync: bool,
+    stats: nn.Module, sums: Tensor, pool: Pool
 ) -> tuple[Tensor, Tensor]:
     """Running statistics that the batch has first moved, without gradient.
+
+    Args:
+        stats: Where the running statistics live.
+        sums: Of the batch of this process.
+        pool: What gives the sums of all processes.
+    """
+    if not stats.training:
+        return running_statistics(stats)
+    call = pool.recall(sums)
+    if call is None:
+        total = pool.reduce(sums)
+        move_estimates(stats, total)
+        call = Call(sums, total, *running_statistics(stats))
+        pool.remember(call)
+    return call.running_mean, call.running_var
+
+
+@torch.no_grad()
+def move_estimates(stats: nn.Module, total: Tensor) -> None:
+    """Move the estimated statistics towards those of a batch.
 
     The variance is taken about the estimated mean as it was before: at one
     image a step, that is what counts the variance between images.
 
     Args:
         stats: Where the running statistics live.
-        mean: Plane means.
-        var: Biased plane variances.
-        num_pixels: Pixels a plane.
-        sync: Whether the batch is that of all processes.
+        total: The sums of all processes.
     """
-    if stats.training:
-        mean, var, count = pooled_moments(mean, var, num_pixels, sync)
-        about_old = var + (mean - stats.running_mean).square()
-        _update(stats, mean, about_old, count > 0)
-    # Copies: another call in the same step moves the originals.
-    return stats.running_mean.clone(), stats.running_var.clone()
+    mean, var, count = moments_of(total)
+    about_old = var + (mean - stats.running_mean).square()
+    _update(stats, mean, about_old, count > 0)
 
 
 @torch.no_grad()
@@ -89,5 +109,5 @@ def _update(
         (stats.running_mean, mean),
         (stats.running_var, var),
     ):
-        moved = running + rate * (new.to(running.dtype) - running)
-        running.copy_(torch.where(valid, moved, running))
+        moved = running + rate * (new - running)
+        running.copy_(torch.where(valid, moved.to(running.dtype), running))

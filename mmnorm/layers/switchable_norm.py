@@ -7,6 +7,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..functional import normalize, switchable_coefficients
 from ..registry import NORM_LAYERS
+from ..sync import batch_sums
+from .pool import Pool
 from .running import batch_statistics
 
 
@@ -44,6 +46,8 @@ class SN(_InstanceNorm):
             layer keeps no running statistics; choose that at one image a GPU
             without synchronisation.
         sync: Whether batch statistics are those of all processes.
+        group_size: Processes that share statistics, in order of rank; None
+            for all.
 
     Shape:
         - Input: :math:`(N, C, *)`; N may be 0, and differ among processes,
@@ -66,6 +70,7 @@ class SN(_InstanceNorm):
         momentum: float | None = 0.1,
         use_bn: bool = True,
         sync: bool = True,
+        group_size: int | None = None,
     ) -> None:
         super().__init__(
             num_features,
@@ -75,7 +80,7 @@ class SN(_InstanceNorm):
             track_running_stats=use_bn,
         )
         self.use_bn = use_bn
-        self.sync = sync
+        self.pool = Pool(sync, group_size)
         terms = 3 if use_bn else 2
         self.mean_weight = nn.Parameter(torch.ones(terms))
         self.var_weight = nn.Parameter(torch.ones(terms))
@@ -85,9 +90,8 @@ class SN(_InstanceNorm):
     ) -> tuple[Tensor, Tensor]:
         batch = None
         if self.use_bn:
-            batch = batch_statistics(
-                self, mean, var, num_pixels, self.sync, unbiased=False
-            )
+            sums = batch_sums(mean, var, num_pixels)
+            batch = batch_statistics(self, sums, self.pool, unbiased=False)
         return switchable_coefficients(
             mean,
             var,
@@ -105,7 +109,7 @@ class SN(_InstanceNorm):
     def extra_repr(self) -> str:
         return (
             f'{self.num_features}, eps={self.eps}, momentum={self.momentum}, '
-            f'use_bn={self.use_bn}, sync={self.sync}'
+            f'use_bn={self.use_bn}, sync={self.pool.sync}'
         )
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:

@@ -7,6 +7,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..functional import batch_coefficients, normalize
 from ..registry import NORM_LAYERS
+from ..sync import batch_sums
+from .pool import Pool
 from .running import batch_statistics
 
 
@@ -32,6 +34,8 @@ class SyncBN(_BatchNorm):
         eps: Added to the variance, inside the root.
         momentum: Share of the new batch in the running statistics, from 0
             to 1; None for the mean of all batches so far.
+        group_size: Processes that share statistics, in order of rank; None
+            for all.
 
     Shape:
         - Input: :math:`(N, C, *)`; N may be 0, and differ among processes,
@@ -52,17 +56,18 @@ class SyncBN(_BatchNorm):
         num_features: int,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
+        group_size: int | None = None,
     ) -> None:
         super().__init__(num_features, eps, momentum)
+        self.pool = Pool(True, group_size)
 
     def coefficients(
         self, mean: Tensor, var: Tensor, num_pixels: int
     ) -> tuple[Tensor, Tensor]:
-        batch_mean, batch_var = batch_statistics(
-            self, mean, var, num_pixels, sync=True
-        )
+        sums = batch_sums(mean, var, num_pixels)
+        batch = batch_statistics(self, sums, self.pool)
         return batch_coefficients(
-            mean, batch_mean, batch_var, self.weight, self.bias, self.eps
+            mean, *batch, self.weight, self.bias, self.eps
         )
 
     def forward(self, x: Tensor) -> Tensor:

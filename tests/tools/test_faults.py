@@ -1,0 +1,161 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Training that is killed, stopped, starved of disk or set up wrongly."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+import mmnorm  # noqa: F401  names what a checkpoint may hold
+
+from .conftest import CONFIG, ROOT
+
+TRAIN = str(ROOT / 'tools/train.py')
+SECONDS = 120
+
+
+@pytest.fixture
+def start(options):
+    """Start a training as a user does, its output in one stream."""
+    running = []
+
+    def run(*command, setting=(), env=(), **kwargs):
+        process = subprocess.Popen(
+            [*map(str, command), *options, *setting],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env=os.environ
+            | {'PYTHON': sys.executable, 'PORT': '29713'}
+            | dict(env),
+            **kwargs,
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+        process.stdout.close()
+
+
+def read_until(process, text: str) -> None:
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f'the training ended before it said {text!r}')
+
+
+def workers(process) -> dict[int, psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    trains = [c for c in children if TRAIN in ' '.join(c.cmdline())]
+    trains = [c for c in trains if 'RANK' in c.environ()]
+    return {int(c.environ()['RANK']): c for c in trains}
+
+
+def weights(path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)['state_dict']
+
+
+def assert_same_weights(actual, expected) -> None:
+    actual, expected = weights(actual), weights(expected)
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(actual[key], value, rtol=0, atol=0, msg=key)
+
+
+def test_kill_of_one_process_then_resume(start, tmp_path):
+    command = (ROOT / 'tools/dist_train.sh', CONFIG, 2, '--work-dir')
+    whole = start(*command, tmp_path / 'whole')
+    output, _ = whole.communicate(timeout=SECONDS)
+    assert whole.returncode == 0, output
+
+    killed = start(*command, tmp_path / 'killed')
+    read_until(killed, 'Epoch(train) [2][1/4]')
+    both = workers(killed)
+    assert both.keys() == {0, 1}
+    both[1].kill()
+    began = time.monotonic()
+    output, _ = killed.communicate(timeout=SECONDS)
+    assert killed.returncode != 0
+    assert 'Signal 9 (SIGKILL) received' in output
+    assert time.monotonic() - began < 60
+    assert not any(worker.is_running() for worker in both.values())
+
+    resumed = start(*command, tmp_path / 'killed', '--resume')
+    output, _ = resumed.communicate(timeout=SECONDS)
+    assert resumed.returncode == 0, output
+    assert 'resumed epoch: 1' in output
+    assert_same_weights(
+        tmp_path / 'killed/epoch_2.pth', tmp_path / 'whole/epoch_2.pth'
+    )
+
+
+def limit_file_size() -> None:
+    # A write beyond it fails, as it does on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+
+def test_termination_then_full_disk(start, tmp_path):
+    command = (sys.executable, TRAIN, CONFIG, '--work-dir', tmp_path)
+    stopped = start(*command)
+    read_until(stopped, 'Epoch(train) [2][1/7]')
+    stopped.send_signal(signal.SIGTERM)
+    output, _ = stopped.communicate(timeout=SECONDS)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert 'train.py: ended by SIGTERM; --resume goes on' in output
+    before = tmp_path / 'epoch_1.pth'
+    assert weights(before)
+
+    shutil.copy(before, tmp_path / 'copy.pth')
+    full = start(*command, '--resume', preexec_fn=limit_file_size)
+    output, _ = full.communicate(timeout=SECONDS)
+    assert full.returncode == 1
+    said = output.strip().splitlines()[-1]
+    assert said.startswith('train.py: error: checkpoint ')
+    assert "epoch_2.pth' could not be written (File too large)" in said
+    assert before.read_bytes() == (tmp_path / 'copy.pth').read_bytes()
+    assert (tmp_path / 'last_checkpoint').read_text() == str(before)
+    assert not list(tmp_path.glob('epoch_2*'))
+
+
+def test_different_configs(start, tmp_path):
+    processes = []
+    for rank in range(2):
+        processes.append(
+            start(
+                sys.executable,
+                TRAIN,
+                CONFIG,
+                '--launcher=pytorch',
+                '--work-dir',
+                tmp_path,
+                env=dict(
+                    RANK=str(rank),
+                    LOCAL_RANK=str(rank),
+                    WORLD_SIZE='2',
+                    MASTER_ADDR='127.0.0.1',
+                    MASTER_PORT='29717',
+                ),
+                setting=[f'model.neck.norm_cfg.num_groups={32 >> rank}'],
+            )
+        )
+    said = [p.communicate(timeout=SECONDS)[0] for p in processes]
+    assert [p.returncode for p in processes] == [1, 1]
+    assert (
+        'train.py: error: processes 0 and 1 were given different configs: '
+        in said[0]
+    )
+    assert 'num_groups=32' in said[0]
+    assert 'num_groups=16' in said[0]

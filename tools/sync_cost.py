@@ -1,0 +1,56 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""What the norms of a config exchange in a training step, per process."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from mmnorm import BCN, SN, SyncBN
+from mmnorm.launch import fail
+
+BYTES = 8  # a float64
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if not Path(args.config).is_file():
+        fail(f'config {args.config!r} does not exist or is not a file')
+    cfg = Config.fromfile(args.config)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model)
+    sizes = Counter(
+        getattr(m, 'num_features', None) or m.num_channels
+        for m in model.modules()
+        if isinstance(m, (BCN, SN, SyncBN))
+    )
+    num_layers = sizes.total()
+    if num_layers == 0:
+        fail(f'{args.config} has no BCN, SN or mmnorm.SyncBN layer')
+
+    print('| channels | layers | bytes a reduction |\n|---|---|---|')
+    for channels, count in sorted(sizes.items()):
+        print(f'| {channels} | {count} | {BYTES * (2 * channels + 1)} |')
+    total = sum(
+        count * BYTES * (2 * channels + 1) for channels, count in sizes.items()
+    )
+    print(
+        '\n| statistics | reductions forward | backward | after the step '
+        '| bytes a step |\n|---|---|---|---|---|\n'
+        f'| batch (SyncBN, SN, BCN `estimate=False`) | {num_layers} '
+        f'| {num_layers} | 0 | {2 * total} |\n'
+        f'| estimates (BCN) | {num_layers} | 0 | 0 | {total} |\n'
+        f"| estimates (BCN `sync='step'`) | 0 | 0 | 1 | {total} |"
+    )
+
+
+if __name__ == '__main__':
+    main()
