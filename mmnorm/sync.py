@@ -67,9 +67,7 @@ def all_reduce(
         ValueError: If ``group_size`` does not divide the processes.
     """
     group = _process_group(group_size)
-    if group is None:
-        return sums
-    return _AllReduce.apply(sums, group, total)
+    return sums if group is None else _reduce(sums, group, total)
 
 
 def _process_group(group_size: int | None) -> dist.ProcessGroup | None:
@@ -93,6 +91,13 @@ def _subgroup(world: dist.ProcessGroup, group_size: int) -> dist.ProcessGroup:
     return dist.new_subgroups(group_size)[0]
 
 
+@torch.compiler.disable  # a break in the graph, where processes meet
+def _reduce(
+    sums: Tensor, group: dist.ProcessGroup, total: Tensor | None
+) -> Tensor:
+    return _AllReduce.apply(sums, group, total)
+
+
 class _AllReduce(Function):
     """Sum over processes, whose gradient is the sum of the gradients."""
 
@@ -107,7 +112,6 @@ class _AllReduce(Function):
         return _reduced(grad, ctx.group), None, None
 
 
-@torch.compiler.disable
 def _reduced(x: Tensor, group: dist.ProcessGroup) -> Tensor:
     x = x.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(x, group=group)

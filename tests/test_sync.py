@@ -8,10 +8,15 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 import torch.distributed as dist
+from mmdet.testing import demo_mm_inputs
+from mmengine.hub import get_config
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
+
+from mmnorm import BCN, StepSync
 
 from .layers.cases import (
     CHANNELS,
@@ -346,3 +351,82 @@ def test_data_parallel_with_accumulation(ranks, name, static_graph):
     # DDP takes the mean of the processes' gradients.
     total = {k: p.grad / 2 for k, p in network.named_parameters()}
     assert_same(seen[0], total | dict(network.named_buffers()), 1e-11)
+
+
+def train_compiled(rank: int, name: str, compiled: bool) -> dict:
+    torch.compiler.reset()
+    network, x = build_network(name), make_input((rank + 1, 3, 5, 6), rank)
+    forward = network
+    if compiled:
+        forward = torch.compile(network, backend='aot_eager')
+    loss_of(forward(x)).backward()
+    seen = {k: p.grad for k, p in network.named_parameters()}
+    return seen | dict(network.named_buffers()) | {'input': x.grad}
+
+
+@pytest.mark.parametrize('name', ['SyncBN', 'BCN estimate', 'BCN batch', 'SN'])
+def test_compiled(ranks, name):
+    # Its graph breaks at each reduction; the numbers are those of eager.
+    pair = ranks(2)
+    eager = pair.run(train_compiled, name, False)
+    compiled = pair.run(train_compiled, name, True)
+    for actual, expected in zip(compiled, eager, strict=True):
+        assert_same(actual, expected, 1e-11)
+
+
+def collectives_of_mask_rcnn(rank: int, options: dict) -> list[int]:
+    """Of a whole step: layers, reductions forward, backward, after it."""
+    norm_cfg = dict(type='mmnorm.BCN', **options)
+    cfg = get_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py').model
+    cfg.backbone.update(init_cfg=None, frozen_stages=-1, norm_eval=False)
+    cfg.roi_head.bbox_head.update(
+        type='Shared4Conv1FCBBoxHead', conv_out_channels=256
+    )
+    for part in (
+        cfg.backbone,
+        cfg.neck,
+        cfg.roi_head.bbox_head,
+        cfg.roi_head.mask_head,
+    ):
+        part.norm_cfg = norm_cfg
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg)
+    num_layers = sum(isinstance(m, BCN) for m in model.modules())
+    after_step = StepSync(model)
+    # Pictures of different sizes, the second without any object.
+    inputs = model.data_preprocessor(
+        demo_mm_inputs(
+            1,
+            [[3, 64, 64 + 32 * rank]],
+            num_items=[2 * (1 - rank)],
+            num_classes=80,
+            with_mask=True,
+        ),
+        True,
+    )
+    with counted() as sizes:
+        loss, _ = model.parse_losses(model(**inputs, mode='loss'))
+        # What logging the losses reduces is not of the norms.
+        forward = len(sizes) - sizes.count(1)
+        sizes.clear()
+        loss.backward()
+        backward = len(sizes)
+        after_step()
+    return [num_layers, forward, backward, len(sizes) - backward]
+
+
+@pytest.mark.parametrize(
+    ('options', 'each_layer', 'after_step'),
+    [
+        (dict(), [1, 0], 0),
+        (dict(estimate=False), [1, 1], 0),
+        (dict(sync='step'), [0, 0], 1),
+    ],
+    ids=['estimates', 'batch', 'step'],
+)
+def test_collectives_of_mask_rcnn(ranks, options, each_layer, after_step):
+    first, second = ranks(2).run(collectives_of_mask_rcnn, options)
+    num_layers = first[0]
+    assert num_layers == 69
+    expected = [num_layers * times for times in each_layer]
+    assert first == second == [num_layers, *expected, after_step]

@@ -24,7 +24,8 @@ def normalize(x: Tensor, coefficients: Coefficients) -> Tensor:
     A new one needs nothing else: gradients, half precision, memory formats
     and synchronised statistics come with the pipe. The backward reads ``x``
     and ``dy`` twice and writes ``dx`` once, as batch normalisation does.
-    Second derivatives are not available and raise an error.
+    Second derivatives are not available and raise an error. Under
+    ``torch.compile`` the same map is plain operators.
 
     Args:
         x: Activations.
@@ -54,8 +55,14 @@ def normalize(x: Tensor, coefficients: Coefficients) -> Tensor:
         )
     if x.dim() == 2:
         return normalize(x[..., None], coefficients)[..., 0]
+    num_pixels = x.shape[2:].numel()
+    if torch.compiler.is_compiling():
+        # Plain operators: a compiler fuses them better than we order them,
+        # and would take what travels along the wires for gradients.
+        mean, var = torch_ops.differentiable_moments(x)
+        return torch_ops.affine(x, mean, *coefficients(mean, var, num_pixels))
     wire, scale_wire, mean, var = _Moments.apply(x)
-    scale, shift = coefficients(mean, var, x.shape[2:].numel())
+    scale, shift = coefficients(mean, var, num_pixels)
     scale, shift = scale.expand_as(mean), shift.expand_as(mean)
     return _Affine.apply(wire, scale_wire, x, mean, scale, shift)
 

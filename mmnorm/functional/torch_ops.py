@@ -17,16 +17,20 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         # reach every process through the pooled moments.
         zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
         return zeros, zeros
-    x = x.to(_wide(x))
-    if x.device.type == 'cpu' and x.is_contiguous():
-        # The fastest accurate moments on CPU are those of a group norm with
-        # a group a channel; at eps 0 they are exact, and 1 / inf is 0.
-        n, c, num_pixels = *x.shape[:2], x.shape[2:].numel()
-        _, mean, rstd = torch.native_group_norm(
-            x, None, None, n, c, num_pixels, c, 0.0
-        )
-        return mean, rstd.pow(-2)
-    var, mean = torch.var_mean(x, _planes(x), correction=0)
+    if x.device.type != 'cpu' or not x.is_contiguous():
+        return differentiable_moments(x)
+    # The fastest accurate moments on CPU are those of a group norm with a
+    # group a channel; at eps 0 they are exact, and 1 / inf is 0.
+    n, c, num_pixels = *x.shape[:2], x.shape[2:].numel()
+    _, mean, rstd = torch.native_group_norm(
+        x.to(_wide(x)), None, None, n, c, num_pixels, c, 0.0
+    )
+    return mean, rstd.pow(-2)
+
+
+def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, for autograd to see through."""
+    var, mean = torch.var_mean(x.to(_wide(x)), _planes(x), correction=0)
     return mean, var
 
 

@@ -246,3 +246,15 @@ def test_default_init_is_standard(name):
 def test_exception():
     with pytest.raises(ValueError, match=r'\(N, C, \*\), got \(8,\)'):
         make_layer('GN')(torch.rand(8))
+
+
+@every_layer
+@pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+def test_dynamo(name, training):
+    layer, x = make_layer(name).train(training), make_input((2, CHANNELS, 5))
+    torch.compiler.reset()
+
+    def call_compiled(layer, x):
+        return torch.compile(layer, backend='aot_eager', fullgraph=True)(x)
+
+    assert_same(run(layer, call_compiled, x), run(layer, call, x))
