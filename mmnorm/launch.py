@@ -67,6 +67,13 @@ def read_config(args: argparse.Namespace) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """A runner for this machine, with or without GPUs."""
     signal.signal(signal.SIGTERM, _end)
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(
+            f'work_dir {cfg.work_dir!r} cannot be made ({error.strerror}): '
+            'name another with --work-dir'
+        )
     if not torch.cuda.is_available():
         _fit_to_cpu(cfg)
     if cfg.launcher != 'none':

@@ -5,7 +5,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 
 from mmnorm import BCN, SN, SyncBN
@@ -17,6 +17,13 @@ BYTES = 8  # a float64
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='settings that override the config',
+    )
     return parser.parse_args()
 
 
@@ -25,16 +32,22 @@ def main() -> None:
     if not Path(args.config).is_file():
         fail(f'config {args.config!r} does not exist or is not a file')
     cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model)
+    # In training, as frozen stages and norm_eval leave it.
+    model = MODELS.build(cfg.model).train()
+    norms = [m for m in model.modules() if isinstance(m, (BCN, SN, SyncBN))]
     sizes = Counter(
-        getattr(m, 'num_features', None) or m.num_channels
-        for m in model.modules()
-        if isinstance(m, (BCN, SN, SyncBN))
+        len(stats.running_mean)
+        for stats in (getattr(m, 'bn', m) for m in norms)
+        if stats.training and stats.running_mean is not None
     )
     num_layers = sizes.total()
     if num_layers == 0:
-        fail(f'{args.config} has no BCN, SN or mmnorm.SyncBN layer')
+        fail(
+            f'{args.config} trains no BCN, SN or mmnorm.SyncBN layer with '
+            'batch statistics'
+        )
 
     print('| channels | layers | bytes a reduction |\n|---|---|---|')
     for channels, count in sorted(sizes.items()):

@@ -45,6 +45,13 @@ def test_config_that_does_not_exist(complaint):
     assert "config 'configs/none.py' does not exist" in said
 
 
+def test_work_dir_that_cannot_be_made(complaint, options, tmp_path):
+    (tmp_path / 'file').write_text('')
+    work_dir = tmp_path / 'file' / 'work'
+    said = complaint('train.py', CONFIG, '--work-dir', work_dir, *options)
+    assert f'work_dir {str(work_dir)!r} cannot be made' in said
+
+
 def test_num_groups_that_does_not_divide(train_with):
     said = train_with(f'{NORM}.num_groups=48')
     assert 'num_groups=48 does not divide the 64 channels' in said
