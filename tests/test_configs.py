@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmcv.cnn import is_norm
 from mmdet.structures import DetDataSample
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
@@ -12,6 +13,7 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from torch.nn import BatchNorm2d
 
 from mmnorm import BCN, GN, SN, ConvWS, SyncBN
 
@@ -77,23 +79,63 @@ def test_norm_cfg_in_an_unmodified_deeplab(name):
     assert result.pred_sem_seg.data.shape == (1, 64, 64)
 
 
+def parts_of(cfg: Config) -> list:
+    model = cfg.model
+    heads = (model.roi_head.bbox_head, model.roi_head.mask_head)
+    return [model.backbone, model.neck, *heads]
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_config_builds_with_its_norm_everywhere(path):
-    cfg = Config.fromfile(path)
+def test_config_is_what_its_name_says(path):
+    """``mask-rcnn_r50_fpn_bcn-ws-all_8xb1-2x_coco`` and its like."""
+    _, depth, _, norm, training, data = path.stem.split('_')
+    norm, _, has_ws = norm.removesuffix('-all').partition('-')
+    batch, _, schedule = training.partition('-')
+    gpus, _, per_gpu = batch.partition('xb')
     assert len(path.read_text().splitlines()) <= 25
-    cfg.model.backbone.init_cfg = None
+    cfg = Config.fromfile(path)
+
+    assert cfg.model.backbone.depth == int(depth[1:])
+    for part in parts_of(cfg):
+        assert part.norm_cfg.type.removeprefix('mmnorm.').lower() == norm
+        conv = (part.get('conv_cfg') or dict(type='Conv')).type
+        assert conv == ('mmnorm.ConvWS' if has_ws else 'Conv')
+        if norm == 'sn' and batch == '1xb1' and data != 'mini-coco':
+            assert part.norm_cfg.use_bn is False
+    assert cfg.model.backbone.norm_eval is False
+    assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
+
+    assert cfg.train_dataloader.batch_size == int(per_gpu)
+    images = int(gpus) * int(per_gpu)
+    assert cfg.auto_scale_lr.base_batch_size == images
+    rate = {'coco': 0.02 / 16, 'cityscapes': 0.01 / 8, 'mini-coco': 1e-3}
+    lr = cfg.optim_wrapper.optimizer.lr
+    assert lr == pytest.approx(rate[data] * images)
+    epochs = {'2x': 24, '3e': 3, '': 8}[schedule]
+    assert cfg.train_cfg.max_epochs == epochs
+    root = {'mini-coco': 'mini_coco'}.get(data, data)
+    assert cfg.data_root == f'data/{root}/'
+
+
+@pytest.mark.parametrize(
+    'path',
+    [p for p in CONFIGS if '_8xb1-2x_coco' in p.stem or 'mini' in p.stem],
+    ids=lambda path: path.stem,
+)
+def test_config_builds_with_its_norm_alone(path):
+    cfg = Config.fromfile(path)
+    cfg.model.backbone.init_cfg = None  # nothing to download here
     model = build(cfg, cfg.default_scope)
-    name = path.stem.split('_')[3].removesuffix('-all').removesuffix('-ws')
-    kind = dict(bn=torch.nn.BatchNorm2d, gn=GN, bcn=BCN, sn=SN, syncbn=SyncBN)[
-        name
-    ]
-    for part in (
-        model.backbone,
-        model.neck,
-        model.roi_head.bbox_head,
-        model.roi_head.mask_head,
-    ):
-        assert count(part, kind) > 0
+    norm = path.stem.split('_')[3].removesuffix('-all').removesuffix('-ws')
+    kinds = dict(bn=BatchNorm2d, gn=GN, bcn=BCN, sn=SN, syncbn=SyncBN)
+    heads = (model.roi_head.bbox_head, model.roi_head.mask_head)
+    for part in (model.backbone, model.neck, *heads):
+        found = {type(m) for m in part.modules() if is_norm(m)}
+        # The batch part of BCN is a batch norm inside of it.
+        expected = (
+            {kinds[norm], BatchNorm2d} if norm == 'bcn' else {kinds[norm]}
+        )
+        assert found == expected
     assert bool(count(model, ConvWS)) == ('-ws-' in path.stem)
 
 

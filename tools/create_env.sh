@@ -52,12 +52,13 @@ pip install -q "$(pinned torch)" "$(pinned torchvision)"
 # Built in isolation, mmcv would not see torch and would leave its operators
 # out without a word. A wheel in pip's cache may be of another torch.
 build_mmcv() {
-    pip install -v --no-build-isolation "$@" "$(pinned mmcv)" \
-        >"$venv/mmcv.log" 2>&1 ||
+    pip install -v --no-build-isolation "$@" "$(pinned mmcv)" 2>&1 |
+        tee "$venv/mmcv.log" |
+        sed -un 's|.*\[\([0-9]*0\)/\([0-9]*\)\].*|      \1 of \2 files|p' ||
         fail "mmcv did not build; the reason is at the end of $venv/mmcv.log"
 }
 echo "[2/4] mmcv: compiles its operators the first time, 7 to 15 minutes" \
-    "on two cores (tail -f $venv/mmcv.log)"
+    "on two cores"
 build_mmcv
 if ! "$venv/bin/python" -c 'import mmcv.ops' 2>/dev/null; then
     echo "      the cached build of mmcv is of another torch: compiling again"

@@ -1,19 +1,16 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Make a small real data set in the layout of COCO, without downloading."""
 
-import argparse
-import hashlib
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from mini_dataset import SPLITS, digest, draws, make, parse_args
 from mini_scenes import Instance, compose, load_sources
 from PIL import Image
 from pycocotools import mask as mask_utils
-from tqdm import tqdm
 
 FORMAT = 1
 MARKER = 'mini_coco.json'
@@ -50,17 +47,17 @@ def polygons(mask: np.ndarray) -> list[list[float]]:
         if parent >= 0:
             continue
         while hole >= 0:
-            ring = _bridge(ring, rings[hole])
+            ring = bridge(ring, rings[hole])
             hole = links[0][hole][0]
         parts.append(((ring + 0.5) / 2).ravel().tolist())
     return parts
 
 
-def _bridge(ring: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Join a hole to its ring by a seam, as COCO polygons have no holes."""
-    gaps = np.abs(ring[:, None] - hole).sum(-1)
+def bridge(ring: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Join two rings by a seam; it makes a hole or a part of one polygon."""
+    gaps = np.abs(ring[:, None] - other).sum(-1)
     i, j = np.unravel_index(gaps.argmin(), gaps.shape)
-    return np.concatenate((ring[: i + 1], hole[j:], hole[: j + 1], ring[i:]))
+    return np.concatenate((ring[: i + 1], other[j:], other[: j + 1], ring[i:]))
 
 
 def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
@@ -87,22 +84,17 @@ def annotate(instance: Instance) -> dict[str, Any]:
     }
 
 
-def write_dataset(root: Path, config: dict[str, int]) -> None:
-    """Write both splits and the marker under the empty folder ``root``."""
+def write_dataset(root: Path, config: dict[str, int]) -> str:
+    """Write both splits under the new folder ``root``; return the digest."""
     size = config['size']
     image_id = annotation_id = 0
     (root / 'annotations').mkdir(parents=True)
-    for stream, split in enumerate(('train', 'val')):
+    for split in SPLITS:
         sources = load_sources(split)
         folder = root / f'{split}2017'
         folder.mkdir()
         images, annotations = [], []
-        rng = np.random.default_rng((config['seed'], stream))
-        special = rng.choice(config[split], 2, replace=False)
-        # A bar in a log file would be noise, so it needs a terminal.
-        for index in tqdm(range(config[split]), split, disable=None):
-            empty, crowded = index == special
-            count = 0 if empty else rng.integers(3, 7)
+        for rng, count, crowded in draws(split, config):
             picture, instances = compose(
                 sources, rng, (size, size), count, crowded
             )
@@ -118,81 +110,13 @@ def write_dataset(root: Path, config: dict[str, int]) -> None:
         content = HEADER | {'images': images, 'annotations': annotations}
         path = root / 'annotations' / f'instances_{split}2017.json'
         path.write_text(json.dumps(content))
-    marker = config | {'sha256': digest(root)}
-    (root / MARKER).write_text(json.dumps(marker, indent=2) + '\n')
-
-
-def digest(root: Path) -> str:
-    """Hash the names and bytes of all files but the marker."""
-    sha = hashlib.sha256()
-    for path in sorted(root.rglob('*')):
-        if path.is_file() and path != root / MARKER:
-            sha.update(f'{path.relative_to(root).as_posix()}\0'.encode())
-            sha.update(path.read_bytes())
-    return sha.hexdigest()
-
-
-def is_made(out: Path, config: dict[str, int]) -> bool:
-    """Tell whether ``out`` holds the data set; refuse anything else in it."""
-    if out.exists() and not out.is_dir():
-        raise SystemExit(f'{out} is a file; name a folder instead.')
-    names = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if not names:
-        return False
-    advice = 'remove it or name another folder.'
-    if MARKER not in names:
-        raise SystemExit(f'{out} holds other files ({names[0]}); {advice}')
-    try:
-        marker = json.loads((out / MARKER).read_text())
-    except ValueError:
-        raise SystemExit(f'{out / MARKER} is damaged; {advice}') from None
-    for key, value in config.items():
-        made = marker.get(key)
-        if made != value:
-            raise SystemExit(f'{out} has {key} {made}, not {value}; {advice}')
-    if marker.get('sha256') != digest(out):
-        raise SystemExit(f'{out} was changed after it was made; {advice}')
-    return True
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    out = Path('data/mini_coco')
-    parser.add_argument('out', nargs='?', type=Path, default=out)
-    parser.add_argument('--train', type=int, default=320, help='pictures')
-    parser.add_argument('--val', type=int, default=80, help='pictures')
-    parser.add_argument('--size', type=int, default=160, help='in pixels')
-    parser.add_argument('--seed', type=int, default=0)
-    args = parser.parse_args()
-    # Each split needs room for its empty picture and its crowd.
-    for name, low in {'train': 2, 'val': 2, 'size': 64, 'seed': 0}.items():
-        value = getattr(args, name)
-        if value < low:
-            raise SystemExit(f'--{name} is {value}; give {low} or more.')
-    return args
+    return digest(root)
 
 
 def main() -> None:
-    config = vars(parse_args())
-    out = config.pop('out').resolve()
-    config['format'] = FORMAT
-    try:
-        if is_made(out, config):
-            print(f'{out} already holds this data set; nothing to do.')
-            return
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # A half-made data set never carries the final name.
-        with tempfile.TemporaryDirectory(
-            prefix=f'{out.name}.', dir=out.parent
-        ) as temporary:
-            made = Path(temporary) / out.name
-            write_dataset(made, config)
-            made.rename(out)
-    except OSError as error:
-        raise SystemExit(
-            f'Cannot write {out} ({error}); name another folder.'
-        ) from error
-    print(f'Wrote {config["train"]} + {config["val"]} pictures to {out}.')
+    defaults = {'train': 320, 'val': 80, 'size': 160, 'seed': 0}
+    out, config = parse_args(__doc__, 'data/mini_coco', defaults)
+    make(out, config | {'format': FORMAT}, MARKER, write_dataset)
 
 
 if __name__ == '__main__':

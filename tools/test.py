@@ -23,7 +23,8 @@ def parse_args() -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument('--out', help='.pkl file to dump predictions to')
     parser.add_argument(
-        '--show-dir', help='folder, in the work dir, for painted images'
+        '--show-dir',
+        help='folder for painted images; mmdet puts it in the work dir',
     )
     return parse(parser)
 
@@ -38,12 +39,11 @@ def main() -> None:
         hook = cfg.default_hooks.get('visualization')
         if hook is None:
             fail(f'{args.config} has no default_hooks.visualization to draw')
-        # mmdet and mmseg name the folder differently.
         hook.draw = True
-        hook.test_out_dir = args.show_dir
         if hook.type == 'SegVisualizationHook':
-            del hook['test_out_dir']
             cfg.visualizer.save_dir = args.show_dir
+        else:
+            hook.test_out_dir = args.show_dir
 
     error = data_error(cfg, ('test',)) or checkpoint_error(args.checkpoint)
     if error is not None:

@@ -17,13 +17,13 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         # reach every process through the pooled moments.
         zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
         return zeros, zeros
-    if x.device.type != 'cpu' or not x.is_contiguous():
+    if not _suits_native(x):
         return differentiable_moments(x)
     # The fastest accurate moments on CPU are those of a group norm with a
     # group a channel; at eps 0 they are exact, and 1 / inf is 0.
     n, c, num_pixels = *x.shape[:2], x.shape[2:].numel()
     _, mean, rstd = torch.native_group_norm(
-        x.to(_wide(x)), None, None, n, c, num_pixels, c, 0.0
+        x, None, None, n, c, num_pixels, c, 0.0
     )
     return mean, rstd.pow(-2)
 
@@ -36,6 +36,8 @@ def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """``scale * (x - mean) + shift``, in the dtype and format of ``x``."""
+    if _suits_native(x):
+        return _native_affine(x, mean, scale, shift)
     mean, scale, shift = (_over(x, t) for t in (mean, scale, shift))
     return torch.addcmul(shift, x - mean, scale).to(x.dtype)
 
@@ -61,10 +63,45 @@ def input_grad(
     centred form, because the raw one cancels where the mean is large.
     """
     num_pixels = max(x.shape[2:].numel(), 1)
-    through_var = _over(x, grad_var * (2 / num_pixels))
-    through_mean = _over(x, grad_mean / num_pixels)
-    grad = torch.addcmul(through_mean, x - _over(x, mean), through_var)
+    through_var = grad_var * (2 / num_pixels)
+    through_mean = grad_mean / num_pixels
+    grad = affine(x.to(_wide(x)), mean, through_var, through_mean)
     return grad.addcmul_(dy.to(_wide(x)), _over(x, scale)).to(x.dtype)
+
+
+def _suits_native(x: Tensor) -> bool:
+    # Under a compiler, its own fusion is wanted.
+    return (
+        x.device.type == 'cpu'
+        and x.dtype in (torch.float32, torch.float64)
+        and x.is_contiguous()
+        and x.numel() > 0
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _native_affine(
+    x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor
+) -> Tensor:
+    # One pass on CPU: batch normalisation with given statistics, of one
+    # image whose channels are all the planes.
+    planes = x.view(1, mean.numel(), -1)
+    mean, scale, shift = (t.flatten().to(x) for t in (mean, scale, shift))
+    # Written in place, for what follows may not be a view: a ReLU writes
+    # into it.
+    y = torch.empty_like(x)
+    torch.native_batch_norm(
+        planes,
+        scale,
+        shift,
+        mean,
+        torch.ones_like(mean),
+        False,
+        0.0,
+        0.0,
+        out=(y.view(planes.shape), mean.new_empty(0), mean.new_empty(0)),
+    )
+    return y
 
 
 def _wide(x: Tensor) -> torch.dtype:

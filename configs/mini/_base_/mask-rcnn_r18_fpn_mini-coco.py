@@ -116,7 +116,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# 3 epochs of 320 images, one a step: 960 steps.
+# 3 epochs of 400 images, one a step: 1200 steps.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -128,7 +128,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=960),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1200),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=1)
 randomness = dict(seed=0)

@@ -1,0 +1,10 @@
+_base_ = './mask-rcnn_r50_fpn_bcn-ws-all_8xb1-2x_coco.py'
+
+model = dict(
+    backbone=dict(
+        depth=101,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='checkpoints/rn101_bcn_ws.pth'
+        ),
+    )
+)
