@@ -3,7 +3,8 @@
 
 import argparse
 
-from mmengine.evaluator import DumpResults
+from mmengine.config import Config
+from mmengine.registry import METRICS
 
 import mmnorm  # noqa: F401  registers the layers
 from mmnorm.check import checkpoint_error, data_error
@@ -23,10 +24,47 @@ def parse_args() -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument('--out', help='.pkl file to dump predictions to')
     parser.add_argument(
+        '--show', action='store_true', help='show painted images in a window'
+    )
+    parser.add_argument(
         '--show-dir',
         help='folder for painted images; mmdet puts it in the work dir',
     )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds an image is shown'
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test with the tta_model and tta_pipeline of the config',
+    )
     return parse(parser)
+
+
+def paint(cfg: Config, args: argparse.Namespace) -> None:
+    """Let the visualization hook of the config draw what is predicted."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        fail(f'{args.config} has no default_hooks.visualization to draw')
+    hook.draw = True
+    hook.show = args.show
+    hook.wait_time = args.wait_time
+    if args.show_dir is None:
+        return
+    if hook.type == 'SegVisualizationHook':
+        cfg.visualizer.save_dir = args.show_dir
+    else:
+        hook.test_out_dir = args.show_dir
+
+
+def augment(cfg: Config, args: argparse.Namespace) -> None:
+    """Test each image in the several forms that the config names."""
+    for key in ('tta_model', 'tta_pipeline'):
+        if key not in cfg:
+            fail(f'--tta needs {key} in {args.config}')
+    cfg.tta_model.module = cfg.model
+    cfg.model = cfg.tta_model
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
 
 def main() -> None:
@@ -35,15 +73,10 @@ def main() -> None:
         fail(f'--out {args.out!r} has to end in .pkl')
     cfg = read_config(args)
     cfg.load_from = args.checkpoint
-    if args.show_dir is not None:
-        hook = cfg.default_hooks.get('visualization')
-        if hook is None:
-            fail(f'{args.config} has no default_hooks.visualization to draw')
-        hook.draw = True
-        if hook.type == 'SegVisualizationHook':
-            cfg.visualizer.save_dir = args.show_dir
-        else:
-            hook.test_out_dir = args.show_dir
+    if args.show or args.show_dir is not None:
+        paint(cfg, args)
+    if args.tta:
+        augment(cfg, args)
 
     error = data_error(cfg, ('test',)) or checkpoint_error(args.checkpoint)
     if error is not None:
@@ -51,9 +84,12 @@ def main() -> None:
 
     runner = build_runner(cfg)
     if args.out is not None:
-        runner.test_evaluator.metrics.append(
-            DumpResults(out_file_path=args.out)
-        )
+        # That of mmdet packs masks; the general one would write every pixel.
+        kind = 'DumpResults'
+        if cfg.get('default_scope') == 'mmdet':
+            kind = 'mmdet.DumpDetResults'
+        dump = METRICS.build(dict(type=kind, out_file_path=args.out))
+        runner.test_evaluator.metrics.append(dump)
     runner.test()
 
 
