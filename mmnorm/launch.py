@@ -127,6 +127,9 @@ def _start_processes(cfg: Config) -> None:
         if text != texts[0]:
             pairs = zip_longest(texts[0].split('\n'), text.split('\n'))
             first, other = next(p for p in pairs if p[0] != p[1])
+            # Together: the one that leaves first would break the others.
+            dist.barrier()
+            dist.destroy_process_group()
             fail(
                 f'processes 0 and {rank} were given different configs: '
                 f'{first!r} and {other!r}'

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from .ranks import Ranks
 
@@ -10,6 +11,13 @@ from .ranks import Ranks
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_default_scope() -> Iterator[None]:
+    """Forget the scope that a runner of the test has made the default."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')

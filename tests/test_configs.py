@@ -98,7 +98,7 @@ def test_config_is_what_its_name_says(path):
     assert cfg.model.backbone.depth == int(depth[1:])
     for part in parts_of(cfg):
         assert part.norm_cfg.type.removeprefix('mmnorm.').lower() == norm
-        conv = (part.get('conv_cfg') or dict(type='Conv')).type
+        conv = (part.get('conv_cfg') or dict(type='Conv'))['type']
         assert conv == ('mmnorm.ConvWS' if has_ws else 'Conv')
         if norm == 'sn' and batch == '1xb1' and data != 'mini-coco':
             assert part.norm_cfg.use_bn is False

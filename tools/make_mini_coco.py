@@ -114,7 +114,7 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
 
 
 def main() -> None:
-    defaults = {'train': 320, 'val': 80, 'size': 160, 'seed': 0}
+    defaults = {'train': 400, 'val': 80, 'size': 160, 'seed': 0}
     out, config = parse_args(__doc__, 'data/mini_coco', defaults)
     make(out, config | {'format': FORMAT}, MARKER, write_dataset)
 

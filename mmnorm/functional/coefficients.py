@@ -33,6 +33,7 @@ def group_coefficients(
 
     Example::
 
+        >>> import torch
         >>> mean, var = torch.zeros(2, 8), torch.ones(2, 8)
         >>> scale, shift = group_coefficients(mean, var, 4, None, None, 0.0)
         >>> scale.shape

@@ -41,6 +41,7 @@ class GN(nn.GroupNorm):
 
     Example::
 
+        >>> import torch
         >>> norm = GN(64, num_groups=32)
         >>> norm(torch.rand(2, 64, 14, 14)).shape
         torch.Size([2, 64, 14, 14])

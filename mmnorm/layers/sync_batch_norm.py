@@ -44,6 +44,7 @@ class SyncBN(_BatchNorm):
 
     Example::
 
+        >>> import torch
         >>> norm = SyncBN(64)
         >>> norm(torch.rand(2, 64, 14, 14)).shape
         torch.Size([2, 64, 14, 14])
