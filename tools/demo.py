@@ -23,7 +23,7 @@ TOOLS = Path(__file__).parent
 CONFIG = 'configs/mini/mask-rcnn_r18_fpn_bcn-ws-all_1xb1-3e_mini-coco.py'
 WORK_DIR = Path('work_dirs/demo')
 NUM_PICTURES = 5
-MIN_SCORE = 0.5
+MIN_SCORE = 0.3
 
 
 def run(log: str, script: str, *args: str) -> None:
