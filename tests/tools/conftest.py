@@ -1,12 +1,15 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+Main = Callable[..., None]
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / (
     'configs/mini/mask-rcnn_r18_fpn_bcn-ws-all_1xb1-3e_mini-coco.py'
@@ -64,3 +67,35 @@ def options(mini_coco) -> list[str]:
         ),
         *(f'{mode}_evaluator.ann_file={ann_file}' for mode in ('val', 'test')),
     ]
+
+
+# What the tests of the mini data sets share; each names its TOOL, and the
+# SIZES to make.
+
+
+@pytest.fixture(scope='module')
+def module(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / 'tools')
+        yield importlib.import_module(request.module.TOOL)
+
+
+@pytest.fixture(scope='module')
+def main(module: ModuleType) -> Main:
+    def call(*arguments: object) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, 'argv', ['', *map(str, arguments)])
+            module.main()
+
+    return call
+
+
+@pytest.fixture(scope='module')
+def dataset(
+    main: Main,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp('data') / 'mini'
+    main(out, *request.module.SIZES)
+    return out

@@ -1,11 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The mini Cityscapes is what mmdet and mmseg expect, repeatable and kept."""
 
-import importlib
 import json
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,36 +19,13 @@ from mmdet.evaluation import CityScapesMetric
 from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
-from .test_make_mini_coco import TOOLS, contents
+from .conftest import Main
+from .test_make_mini_coco import contents
 
 COUNTS = {'train': 6, 'val': 3}
+TOOL = 'make_mini_cityscapes'
 SIZES = ('--train', 6, '--val', 3, '--height', 64)
 TRUTH = ('labelIds', 'labelTrainIds', 'instanceIds', 'polygons')
-Main = Callable[..., None]
-
-
-@pytest.fixture(scope='module')
-def module() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TOOLS)
-        yield importlib.import_module('make_mini_cityscapes')
-
-
-@pytest.fixture(scope='module')
-def main(module: ModuleType) -> Main:
-    def call(*arguments: object) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, 'argv', ['', *map(str, arguments)])
-            module.main()
-
-    return call
-
-
-@pytest.fixture(scope='module')
-def dataset(main: Main, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp('data') / 'mini_cityscapes'
-    main(out, *SIZES)
-    return out
 
 
 def index(dataset: Path, split: str) -> COCO:

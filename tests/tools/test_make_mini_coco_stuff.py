@@ -1,9 +1,6 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The mini COCO-Stuff is what mmseg expects, repeatable and kept."""
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,35 +9,12 @@ import pytest
 from mmseg.datasets import COCOStuffDataset
 from PIL import Image
 
-from .test_make_mini_coco import TOOLS, contents
+from .conftest import Main
+from .test_make_mini_coco import contents
 
 COUNTS = {'train': 6, 'val': 3}
+TOOL = 'make_mini_coco_stuff'
 SIZES = ('--train', 6, '--val', 3)
-Main = Callable[..., None]
-
-
-@pytest.fixture(scope='module')
-def module() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TOOLS)
-        yield importlib.import_module('make_mini_coco_stuff')
-
-
-@pytest.fixture(scope='module')
-def main(module: ModuleType) -> Main:
-    def call(*arguments: object) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, 'argv', ['', *map(str, arguments)])
-            module.main()
-
-    return call
-
-
-@pytest.fixture(scope='module')
-def dataset(main: Main, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp('data') / 'mini_coco_stuff'
-    main(out, *SIZES)
-    return out
 
 
 def load(dataset: Path, split: str) -> COCOStuffDataset:

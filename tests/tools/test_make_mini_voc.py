@@ -1,9 +1,6 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The mini VOC is what mmseg expects, repeatable and kept."""
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,36 +10,13 @@ import pytest
 from mmseg.datasets import PascalVOCDataset
 from PIL import Image
 
-from .test_make_mini_coco import TOOLS, contents
+from .conftest import Main
+from .test_make_mini_coco import contents
 
 COUNTS = {'train': 3, 'aug': 4, 'trainaug': 7, 'val': 3}
+TOOL = 'make_mini_voc'
 SIZES = ('--train', 7, '--val', 3)
 VOID = 255
-Main = Callable[..., None]
-
-
-@pytest.fixture(scope='module')
-def module() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TOOLS)
-        yield importlib.import_module('make_mini_voc')
-
-
-@pytest.fixture(scope='module')
-def main(module: ModuleType) -> Main:
-    def call(*arguments: object) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, 'argv', ['', *map(str, arguments)])
-            module.main()
-
-    return call
-
-
-@pytest.fixture(scope='module')
-def dataset(main: Main, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp('data') / 'mini_voc'
-    main(out, *SIZES)
-    return out
 
 
 def names(dataset: Path, split: str) -> list[str]:
