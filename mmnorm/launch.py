@@ -4,8 +4,11 @@
 import argparse
 import os
 import signal
+import subprocess
 import sys
+from contextlib import suppress
 from datetime import timedelta
+from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import NoReturn
@@ -17,8 +20,21 @@ from mmengine.dist import init_dist
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .channels_last import use_channels_last
 from .check import norm_error
 from .runner import AtomicRunner
+
+# Where a launcher writes what torch reads under the names of the first.
+ENVIRONMENT = {
+    'pytorch': ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'),
+    'slurm': ('SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS'),
+    'mpi': (
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+    ),
+}
+STARTERS = dict(pytorch='torchrun', slurm='srun', mpi='mpirun of Open MPI')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +50,13 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         'train_cfg.max_epochs=1 optim_wrapper.optimizer.lr=0.01',
     )
     parser.add_argument(
+        '--channels-last',
+        action='store_true',
+        help='compute in the memory format channels_last (NHWC)',
+    )
+    parser.add_argument(
         '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        choices=['none', *ENVIRONMENT],
         default='none',
         help='what started this process',
     )
@@ -45,14 +66,35 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    # Before anything can fail, which one process is to say.
+    sources = ENVIRONMENT.get(args.launcher, ())
+    for name, source in zip(ENVIRONMENT['pytorch'], sources, strict=False):
+        if source not in os.environ:
+            fail(
+                f'--launcher {args.launcher} finds no {source} in the '
+                f'environment: start it with {STARTERS[args.launcher]}'
+            )
+        os.environ[name] = os.environ[source]
     return args
+
+
+def find_config(name: str) -> Path:
+    """The file of a config: a path, or mmdet::... or mmseg::..."""
+    package, _, inner = name.rpartition('::')
+    path = Path(inner)
+    if package:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            fail(f'config {name!r}: there is no package {package!r} here')
+        path = Path(spec.submodule_search_locations[0], '.mim/configs', inner)
+    if not path.is_file():
+        fail(f'config {name!r} does not exist or is not a file')
+    return path
 
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config a command names, with what the command overrides."""
-    path = Path(args.config)
-    if not path.is_file():
-        fail(f'config {args.config!r} does not exist or is not a file')
+    path = find_config(args.config)
     cfg = Config.fromfile(path)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
@@ -61,6 +103,8 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
+    if args.channels_last:
+        cfg.channels_last = True
     return cfg
 
 
@@ -84,13 +128,17 @@ def build_runner(cfg: Config) -> Runner:
         checkpoint.max_keep_ckpts = 2
     try:
         if 'runner_type' in cfg:
-            return RUNNERS.build(cfg)
-        return AtomicRunner.from_cfg(cfg)
+            runner = RUNNERS.build(cfg)
+        else:
+            runner = AtomicRunner.from_cfg(cfg)
     except (TypeError, ValueError, KeyError) as error:
         sentence = norm_error(error)
         if sentence is None:
             raise
         fail(sentence)
+    if cfg.get('channels_last'):
+        use_channels_last(runner.model)
+    return runner
 
 
 def fail(sentence: str) -> NoReturn:
@@ -112,6 +160,7 @@ def _end(*_: object) -> NoReturn:
 
 def _start_processes(cfg: Config) -> None:
     dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    _name_master(cfg.launcher, dist_cfg.get('port', 29500))
     if torch.cuda.is_available():
         init_dist(cfg.launcher, **dist_cfg)
     else:
@@ -134,6 +183,29 @@ def _start_processes(cfg: Config) -> None:
                 f'processes 0 and {rank} were given different configs: '
                 f'{first!r} and {other!r}'
             )
+
+
+def _name_master(launcher: str, port: int) -> None:
+    # What torchrun does by itself, and srun and mpirun leave to us.
+    os.environ.setdefault('MASTER_PORT', str(port))
+    if 'MASTER_ADDR' in os.environ:
+        return
+    nodes = []
+    if launcher == 'slurm':
+        of = os.environ.get('SLURM_NODELIST', '')
+        with suppress(OSError):  # no scontrol here
+            shown = subprocess.run(
+                ['scontrol', 'show', 'hostnames', of],
+                capture_output=True,
+                text=True,
+            )
+            nodes = shown.stdout.split()
+    if not nodes:
+        fail(
+            f'--launcher {launcher} finds no MASTER_ADDR in the environment: '
+            'set it to the address of the node that process 0 is on'
+        )
+    os.environ['MASTER_ADDR'] = nodes[0]
 
 
 def _fit_to_cpu(cfg: Config) -> None:

@@ -8,7 +8,6 @@ import argparse
 import os
 import re
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config
@@ -26,7 +25,7 @@ from mmnorm.apply_norm import (
     find_parts,
 )
 from mmnorm.check import norm_error
-from mmnorm.launch import fail
+from mmnorm.launch import fail, find_config
 
 WIDTH = 79
 
@@ -44,18 +43,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help='images a GPU')
     parser.add_argument('--gpus', type=int, help='number of GPUs')
     return parser.parse_args()
-
-
-def find_config(base: str) -> Path:
-    """The file of a config, which a package has if it is called so."""
-    package, _, inner = base.rpartition('::')
-    if not package:
-        return Path(base)
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        fail(f'config {base!r}: there is no package {package!r} here')
-    root = Path(spec.submodule_search_locations[0])
-    return root / '.mim/configs' / inner
 
 
 def read_config(path: Path, name: str) -> Config:
@@ -144,8 +131,6 @@ def main() -> None:
             fail(f'--{option} is {getattr(args, key)}: give 1 or more')
     base, out = args.base, Path(args.out)
     path = find_config(base)
-    if not path.is_file():
-        fail(f'config {base!r} does not exist or is not a file')
     if out.exists():
         fail(f'{args.out!r} is there already: name another file, or remove it')
     if path == Path(base) and not path.is_absolute():

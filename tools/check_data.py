@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         'train_dataloader.dataset.data_root=data/mine/',
     )
     # What read_config asks of the tools that start a run.
-    parser.set_defaults(launcher='none', work_dir=None)
+    parser.set_defaults(launcher='none', work_dir=None, channels_last=False)
     return parser.parse_args()
 
 

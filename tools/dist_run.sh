@@ -5,26 +5,28 @@ set -euo pipefail
 tools=$(dirname "$0")
 script=$1 num_files=$2
 shift 2
+name=dist_${script%.py}.sh
 python=${PYTHON:-python}
+nnodes=${NNODES:-1} node_rank=${NODE_RANK:-0}
+. "$tools/checks.sh"
 
-fail() {
-    echo "dist_${script%.py}.sh: error: $*" >&2
-    exit 1
-}
-
-if (($# <= num_files)); then
-    sed -n '2s/^# //p' "$tools/dist_${script%.py}.sh" >&2
-    exit 2
-fi
+(($# > num_files)) || usage
 files=("${@:1:num_files}")
 gpus=${*:num_files+1:1}
 shift $((num_files + 1))
 
-for file in "${files[@]}"; do
-    [ -f "$file" ] || fail "'$file' does not exist or is not a file"
-done
-[[ $gpus =~ ^[1-9][0-9]*$ ]] ||
-    fail "the number of GPUs is '$gpus': give 1 or more"
+need_files "${files[@]}"
+need_number 'the number of GPUs' "$gpus"
+need_number NNODES "$nnodes"
+need_number PORT "${PORT:-29500}"
+if [[ ! $node_rank =~ ^(0|[1-9][0-9]*)$ ]] || ((node_rank >= nnodes)); then
+    fail "NODE_RANK is '$node_rank': with NNODES=$nnodes the nodes are" \
+        "0 to $((nnodes - 1))"
+fi
+if ((nnodes > 1)) && [ -z "${MASTER_ADDR:-}" ]; then
+    fail "NNODES is $nnodes and MASTER_ADDR is not set: set it, on every" \
+        "node, to the address of the node with NODE_RANK=0"
+fi
 present=$("$python" -c 'import torch; print(torch.cuda.device_count())') ||
     fail "'$python' cannot import torch: activate the environment first," \
         "source .venv/bin/activate"
@@ -34,8 +36,8 @@ if ((present > 0 && gpus > present)); then
 fi
 
 exec "$python" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
+    --nnodes="$nnodes" \
+    --node_rank="$node_rank" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \
     --master_port="${PORT:-29500}" \
     --nproc_per_node="$gpus" \

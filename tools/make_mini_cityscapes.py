@@ -17,7 +17,7 @@ from mini_scenes import Instance, compose, load_sources
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-FORMAT = 1
+FORMAT = 2
 MARKER = 'mini_cityscapes.json'
 CITIES = {'train': 'minitown', 'val': 'miniburg'}
 STUFF = ('building', 'vegetation')
@@ -106,7 +106,9 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
         images, annotations = [], []
         for index, (rng, count, heap) in enumerate(draws(split, config)):
             photo = rng.integers(len(STUFF))
-            chosen = sources._replace(photos=[sources.photos[photo]])
+            chosen = sources._replace(
+                photos=[sources.photos[photo]], coloured=True
+            )
             picture, instances = compose(chosen, rng, shape, count, heap)
             name = f'{city}/{city}_{index:06}_000019'
             file_name = f'{name}_leftImg8bit.png'
@@ -129,7 +131,7 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
 
 
 def main() -> None:
-    defaults = {'train': 160, 'val': 40, 'height': 128, 'seed': 0}
+    defaults = {'train': 400, 'val': 40, 'height': 128, 'seed': 0}
     out, config = parse_args(__doc__, 'data/mini_cityscapes', defaults)
     make(out, config | {'format': FORMAT}, MARKER, write_dataset)
 

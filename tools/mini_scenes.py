@@ -29,6 +29,12 @@ class Sources(NamedTuple):
     photos: list[np.ndarray]
     digits: np.ndarray
     labels: np.ndarray
+    coloured: bool = False
+
+    def hue(self, index: int, rng: np.random.Generator) -> float:
+        """Any, or one of a tenth of all if digits are told by colour too."""
+        hue = rng.random()
+        return (self.labels[index] + 0.5 * hue) / 10 if self.coloured else hue
 
 
 class Instance(NamedTuple):
@@ -94,7 +100,8 @@ def compose(
             for instance, area in zip(instances, areas, strict=True)
         ):
             continue
-        _paint(picture, ink, halo, rng)
+        hue = sources.hue(index, rng)
+        _paint(picture, ink, halo, hue, rng)
         for instance in instances:
             instance.mask[hidden] = False
         mask = ink > 0.5
@@ -156,12 +163,13 @@ def _paint(
     picture: np.ndarray,
     ink: np.ndarray,
     halo: np.ndarray,
+    hue: float,
     rng: np.random.Generator,
 ) -> None:
     """Draw a layer in a colour that stands out from what is below it."""
     bright = picture[ink > 0.5].mean() < rng.uniform(80, 175)
-    hue = np.array(colorsys.hsv_to_rgb(rng.random(), 1, 255))
-    colour = 0.45 * hue + 0.55 * 255 if bright else 0.4 * hue
+    pure = np.array(colorsys.hsv_to_rgb(hue, 1, 255))
+    colour = 0.45 * pure + 0.55 * 255 if bright else 0.4 * pure
     rim = 20 if bright else 235
     blend = picture + (0.7 * halo[..., None]) * (rim - picture.astype(float))
     blend += ink[..., None] * (colour - blend)
@@ -183,7 +191,8 @@ def _paint_heap(
     for index in rng.choice(same, HEAP_DIGITS):
         size = rng.uniform(*HEAP_HEIGHTS) * min(shape)
         ink, halo = _layer(sources.digits[index], size, heap.shape, rng)
-        _paint(picture[window], ink, halo, rng)
+        hue = sources.hue(index, rng)
+        _paint(picture[window], ink, halo, hue, rng)
         heap |= halo > 0.5
     cv2.fillConvexPoly(heap, cv2.convexHull(cv2.findNonZero(heap)), 1)
     mask = np.zeros(shape, bool)

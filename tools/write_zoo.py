@@ -1,19 +1,21 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Write model-index.yml, and the metafile and table of each config folder.
+"""Write the configs, metafiles and tables of the zoo, and model-index.yml.
 
-The configs are the source; run it after adding one. With --check, nothing is
-written, and the exit status tells whether something would be.
+A config is a model of its folder, from _base_, and a recipe: data, learning
+rate and schedule, from configs/_base_. Run it after adding either. With
+--check, nothing is written, and the exit status tells whether it would be.
 """
 
 import argparse
+import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
 from mmengine.config import Config
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ('syncbn', 'gn', 'bcn', 'sn')
 PAPERS = {
     'syncbn': ('Batch Normalization', '1502.03167'),
     'gn': ('Group Normalization', '1803.08494'),
@@ -27,30 +29,96 @@ PAPERS = {
         '1806.10779',
     ),
 }
-DATA = {'coco': 'COCO', 'cityscapes': 'Cityscapes'}
+TASKS = {
+    'detection': ('Object Detection',),
+    'instance': ('Object Detection', 'Instance Segmentation'),
+    'semantic': ('Semantic Segmentation',),
+}
+DATA = {
+    'coco': 'COCO',
+    'cityscapes': 'Cityscapes',
+    'coco-stuff164k': 'COCO-Stuff 164k',
+    'voc12aug': 'Pascal VOC 2012 + Aug',
+}
+CITYSCAPES = ('8xb1_cityscapes', '1xb1_cityscapes')
+COCO = ('8xb1-2x_coco', '8xb2-2x_coco')
+SEMANTIC = (
+    *(f'8xb1-{steps}_cityscapes-512x1024' for steps in ('40k', '80k')),
+    *(f'4xb2-{steps}_cityscapes-512x1024' for steps in ('40k', '80k')),
+    *(f'1xb2-{steps}_cityscapes-512x1024' for steps in ('160k', '320k')),
+    '8xb2-80k_coco-stuff164k-512x512',
+    '4xb4-40k_voc12aug-512x512',
+)
 BEGIN, END = '<!-- zoo begin -->', '<!-- zoo end -->'
+LEAF = """\
+{arithmetic}_base_ = [
+    './_base_/{model}.py',  # network, norm
+    '../_base_/{kind}/{recipe}.py',  # data, schedule
+]
+"""
+# The comment of a recipe on its batch size, learning rate and length.
+ARITHMETIC = re.compile(r'^# \d GPUs? x .*\n(?:# [^A-Z].*\n)*', re.MULTILINE)
 
 
-def models_of(folder: str) -> list[dict]:
-    """What the metafile says of each config; results come with weights."""
-    models = []
-    for path in sorted((ROOT / 'configs' / folder).glob('*.py')):
-        cfg = Config.fromfile(path)
-        data = DATA[cfg.data_root.strip('/').split('/')[-1]]
-        tasks = ('Object Detection', 'Instance Segmentation')
-        models.append(
-            {
-                'Name': path.stem,
-                'In Collection': f'mmnorm {folder}',
-                'Config': str(path.relative_to(ROOT)),
-                'Metadata': {
-                    'Epochs': cfg.train_cfg.max_epochs,
-                    'Batch Size': cfg.auto_scale_lr.base_batch_size,
-                },
-                'Results': [{'Task': t, 'Dataset': data} for t in tasks],
-            }
-        )
-    return models
+def recipes_of(model: str) -> tuple[str, tuple[str, ...]]:
+    """The kind of task a model is for, and the recipes it comes with."""
+    architecture, backbone, *_ = model.split('_')
+    if architecture == 'faster-rcnn':
+        times = '1x' if '_gn-ws-' in model else '2x'
+        return 'detection', (f'8xb2-{times}_coco',)
+    if architecture == 'mask-rcnn':
+        recipes = (*COCO, *CITYSCAPES)
+        if backbone == 'r50':
+            more = ('1xb1-2x_coco', '1xb2-2x_coco', '8xb1-scratch-6x_coco')
+            recipes += more
+        if '_sn-' in model:  # of one image, batch norm is instance norm
+            alone = '_sn-nobn-' in model
+            recipes = [r for r in recipes if r.startswith('1xb1') == alone]
+        return 'instance', tuple(recipes)
+    once = ('8xb1-80k_cityscapes-769x769',)
+    is_first = architecture == 'deeplabv3' and backbone.startswith('r50')
+    return 'semantic', SEMANTIC + once * is_first
+
+
+@cache  # dozens of configs share a recipe
+def read(kind: str, recipe: str) -> tuple[str, Config]:
+    """What a recipe says of its arithmetic, and what it is."""
+    path = ROOT / f'configs/_base_/{kind}/{recipe}.py'
+    arithmetic = ARITHMETIC.search(path.read_text())
+    if arithmetic is None:
+        sys.exit(f'{path} has no comment such as "# 8 GPUs x 1 image = 8: "')
+    return arithmetic[0], Config.fromfile(path)
+
+
+def leaf(model: str, kind: str, recipe: str) -> str:
+    """The text of a config."""
+    arithmetic, cfg = read(kind, recipe)
+    text = LEAF.format(
+        arithmetic=arithmetic, model=model, kind=kind, recipe=recipe
+    )
+    if 'model_settings' in cfg:
+        text += 'model = _base_.model_settings\n'
+    return text
+
+
+def entry(folder: str, model: str, kind: str, recipe: str) -> dict:
+    """What the metafile says of a config; results come with weights."""
+    _, cfg = read(kind, recipe)
+    loop = cfg.train_cfg
+    length = (
+        {'Epochs': loop.max_epochs}
+        if 'max_epochs' in loop
+        else {'Iterations': loop.max_iters}
+    )
+    data = DATA[re.sub(r'-\d+x\d+$', '', recipe.split('_')[-1])]
+    name = f'{model}_{recipe}'
+    return {
+        'Name': name,
+        'In Collection': f'mmnorm {folder}',
+        'Config': f'configs/{folder}/{name}.py',
+        'Metadata': length | {'Batch Size': cfg.auto_scale_lr.base_batch_size},
+        'Results': [{'Task': t, 'Dataset': data} for t in TASKS[kind]],
+    }
 
 
 def metafile(folder: str, models: list[dict]) -> str:
@@ -64,51 +132,70 @@ def metafile(folder: str, models: list[dict]) -> str:
     return yaml.safe_dump(content, sort_keys=False, width=79)
 
 
-def table(models: list[dict]) -> str:
-    """Rows of config, data, images a step, epochs and results."""
-    rows = ['| config | data | images a step | epochs | box AP | mask AP |']
-    rows.append('|---|---|---|---|---|---|')
+def tables(models: list[dict], published: dict[str, dict]) -> str:
+    """A table for each task and data set, with a row for each config."""
+    groups: dict[str, list[str]] = {}
     for model in models:
         name, metadata = model['Name'], model['Metadata']
-        gpus, per_gpu = name.split('_')[4].split('-')[0].split('xb')
-        rows.append(
-            f'| [{name}]({name}.py) | {model["Results"][0]["Dataset"]} '
-            f'| {gpus} x {per_gpu} | {metadata["Epochs"]} '
-            '| not trained yet | not trained yet |'
+        result = model['Results'][-1]
+        is_mask = name.startswith('mask')
+        measure = 'mIoU' if 'Semantic' in result['Task'] else 'box AP'
+        measure += ' / mask AP' * is_mask
+        training = name.split('_')[-2]
+        gpus, per_gpu = training.split('-')[0].split('xb')
+        unit = 'epochs' if 'Epochs' in metadata else 'steps'
+        length = metadata[unit.replace('steps', 'iterations').capitalize()]
+        other = published.get(name)
+        theirs = f'{other["result"]}, {other["source"]}' if other else ''
+        title = f'{result["Dataset"]}, {result["Task"].lower()}, {measure}'
+        groups.setdefault(title, []).append(
+            f'| [{name}]({name}.py) | {gpus} x {per_gpu} | {length} {unit} '
+            f'| not trained yet | {theirs} |'
         )
-    return '\n'.join(rows)
+    head = '| config | images a step | length | ours | published by others |'
+    rule = '|---|---|---|---|---|'
+    return '\n\n'.join(
+        '\n'.join([f'### {title}', '', head, rule, *rows])
+        for title, rows in groups.items()
+    )
 
 
-def readme(folder: str, models: list[dict]) -> str:
-    """The hand-written page with its table renewed."""
-    text = (ROOT / 'configs' / folder / 'README.md').read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f'{before}{BEGIN}\n\n{table(models)}\n\n{END}{after}'
+def readme(folder: str, text: str) -> str:
+    """The hand-written page with its tables renewed."""
+    before, _, rest = (
+        (ROOT / 'configs' / folder / 'README.md').read_text().partition(BEGIN)
+    )
+    after = rest.partition(END)[2]
+    return f'{before}{BEGIN}\n\n{text}\n\n{END}{after}'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--check', action='store_true', help='write nothing')
-    args = parser.parse_args()
-    imports = [f'configs/{folder}/metafile.yml' for folder in FOLDERS]
+    check = parser.parse_args().check
+    published = yaml.safe_load((ROOT / 'configs/published.yml').read_text())
+    imports = [f'configs/{folder}/metafile.yml' for folder in PAPERS]
     files = {'model-index.yml': yaml.safe_dump({'Import': imports})}
-    for folder in FOLDERS:
-        models = models_of(folder)
+    for folder in PAPERS:
+        models = []
+        for path in sorted((ROOT / f'configs/{folder}/_base_').glob('*.py')):
+            kind, recipes = recipes_of(path.stem)
+            for recipe in recipes:
+                models.append(entry(folder, path.stem, kind, recipe))
+                files[models[-1]['Config']] = leaf(path.stem, kind, recipe)
         files[f'configs/{folder}/metafile.yml'] = metafile(folder, models)
-        files[f'configs/{folder}/README.md'] = readme(folder, models)
+        page = readme(folder, tables(models, published))
+        files[f'configs/{folder}/README.md'] = page
     stale = [
         name
         for name, text in files.items()
         if not (ROOT / name).is_file() or (ROOT / name).read_text() != text
     ]
-    if args.check:
-        if stale:
-            sys.exit(
-                f'{", ".join(stale)}: not what the configs say; run '
-                'python tools/write_zoo.py'
-            )
-        return
+    if stale and check:
+        sys.exit(
+            f'{", ".join(stale)}: not what the models and recipes say; run '
+            'python tools/write_zoo.py'
+        )
     for name in stale:
         (ROOT / name).write_text(files[name])
         print(f'wrote {name}')

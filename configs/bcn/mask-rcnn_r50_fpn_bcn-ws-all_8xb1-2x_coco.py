@@ -1,21 +1,5 @@
-_base_ = '../_base_/mask-rcnn_r50_fpn_2x_coco.py'
-
-norms = dict(
-    conv_cfg=dict(type='mmnorm.ConvWS'),
-    norm_cfg=dict(type='mmnorm.BCN', num_groups=32),
-)
-model = dict(
-    # From cs.jhu.edu/~syqiao/BatchChannelNormalization, as they are.
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/rn50_bcn_ws.pth'
-        ),
-        **norms,
-    ),
-    neck=norms,
-    roi_head=dict(bbox_head=norms, mask_head=norms),
-)
 # 8 GPUs x 1 image = 8: lr 0.02 * 8 / 16 = 0.01
-train_dataloader = dict(batch_size=1)
-optim_wrapper = dict(optimizer=dict(lr=0.01))
-auto_scale_lr = dict(base_batch_size=8)
+_base_ = [
+    './_base_/mask-rcnn_r50_fpn_bcn-ws-all.py',  # network, norm
+    '../_base_/instance/8xb1-2x_coco.py',  # data, schedule
+]

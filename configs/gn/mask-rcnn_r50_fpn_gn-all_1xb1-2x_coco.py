@@ -1,7 +1,6 @@
-_base_ = './mask-rcnn_r50_fpn_gn-all_8xb1-2x_coco.py'
-
-# 1 GPU x 1 image = 1: lr 0.02 * 1 / 16 = 0.00125; epochs, and so
-# the images seen, are those of 8 GPUs.
-train_dataloader = dict(batch_size=1)
-optim_wrapper = dict(optimizer=dict(lr=0.00125))
-auto_scale_lr = dict(base_batch_size=1)
+# 1 GPU x 1 image = 1: lr 0.02 * 1 / 16 = 0.00125; epochs, and so the images
+# seen, are those of 8 GPUs.
+_base_ = [
+    './_base_/mask-rcnn_r50_fpn_gn-all.py',  # network, norm
+    '../_base_/instance/1xb1-2x_coco.py',  # data, schedule
+]

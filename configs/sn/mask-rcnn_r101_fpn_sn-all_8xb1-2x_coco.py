@@ -1,7 +1,5 @@
-_base_ = './mask-rcnn_r50_fpn_sn-all_8xb1-2x_coco.py'
-
-model = dict(
-    backbone=dict(
-        depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')
-    )
-)
+# 8 GPUs x 1 image = 8: lr 0.02 * 8 / 16 = 0.01
+_base_ = [
+    './_base_/mask-rcnn_r101_fpn_sn-all.py',  # network, norm
+    '../_base_/instance/8xb1-2x_coco.py',  # data, schedule
+]

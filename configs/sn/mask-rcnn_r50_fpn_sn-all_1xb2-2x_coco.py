@@ -1,7 +1,6 @@
-_base_ = './mask-rcnn_r50_fpn_sn-all_8xb1-2x_coco.py'
-
-# 1 GPU x 2 images = 2: lr 0.02 * 2 / 16 = 0.0025; epochs, and so
-# the images seen, are those of 8 GPUs.
-train_dataloader = dict(batch_size=2)
-optim_wrapper = dict(optimizer=dict(lr=0.0025))
-auto_scale_lr = dict(base_batch_size=2)
+# 1 GPU x 2 images = 2: lr 0.02 * 2 / 16 = 0.0025; epochs, and so the images
+# seen, are those of 8 GPUs.
+_base_ = [
+    './_base_/mask-rcnn_r50_fpn_sn-all.py',  # network, norm
+    '../_base_/instance/1xb2-2x_coco.py',  # data, schedule
+]

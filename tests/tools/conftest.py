@@ -16,7 +16,7 @@ CONFIG = ROOT / (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def tool() -> Callable[..., subprocess.CompletedProcess]:
     """Run a command of tools/ as a user does."""
 

@@ -1,0 +1,17 @@
+_base_ = '../../_base_/models/deeplabv3plus_r101-d8.py'
+
+norms = dict(norm_cfg=dict(type='mmnorm.BCN', num_groups='auto'))
+model = dict(
+    backbone=dict(
+        # In the backbone alone: in DeepLab's heads it has cost accuracy,
+        # github.com/mosaicml/composer/pull/1562
+        conv_cfg=dict(type='mmnorm.ConvWS'),
+        # From cs.jhu.edu/~syqiao/BatchChannelNormalization, as they are.
+        init_cfg=dict(
+            type='Pretrained', checkpoint='checkpoints/rn101_bcn_ws.pth'
+        ),
+        **norms,
+    ),
+    decode_head=norms,
+    auxiliary_head=norms,
+)

@@ -1,0 +1,17 @@
+_base_ = '../../_base_/models/faster-rcnn_r50_fpn.py'
+
+norms = dict(
+    conv_cfg=dict(type='mmnorm.ConvWS'),
+    norm_cfg=dict(type='mmnorm.GN', num_groups=32),
+)
+model = dict(
+    backbone=dict(
+        # The GN+WS weights of joe-siyuan-qiao/WeightStandardization.
+        init_cfg=dict(
+            type='Pretrained', checkpoint='checkpoints/resnet50_gn_ws.pth'
+        ),
+        **norms,
+    ),
+    neck=norms,
+    roi_head=dict(bbox_head=norms),
+)
