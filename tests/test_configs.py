@@ -13,7 +13,8 @@ import pytest
 import torch
 from mmcv.cnn import is_norm
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import MODELS, DefaultScope
+from mmseg import datasets
 from torch.nn import BatchNorm2d
 
 from mmnorm import BCN, GN, SN, ConvWS, SyncBN
@@ -149,8 +150,7 @@ def check_semantic(cfg: Config, name: Name) -> None:
     if size is not None:
         assert crops == [tuple(map(int, size.groups()))]
     assert [tuple(cfg.model.data_preprocessor.size)] == crops
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        data_set = DATASETS.get(cfg.val_dataloader.dataset.type)
+    data_set = getattr(datasets, cfg.val_dataloader.dataset.type)
     classes = data_set.METAINFO['classes']
     assert cfg.model.decode_head.num_classes == len(classes)
     assert cfg.model.auxiliary_head.num_classes == len(classes)

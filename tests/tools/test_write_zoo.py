@@ -28,10 +28,18 @@ def test_every_config_is_listed_once():
             assert all('Metrics' not in r for r in model['Results'])
             assert 'Weights' not in model
             listed.append(path)
-        assert readme.count('| not trained yet | not trained yet |') == len(
-            models
-        )
+        assert readme.count('| not trained yet |') == len(models)
     existing = (ROOT / 'configs').glob('[!_]*/*.py')
     existing = {p.relative_to(ROOT) for p in existing}
     mini = {p for p in existing if p.parts[1] == 'mini'}
     assert sorted(listed) == sorted(existing - mini)
+
+
+def test_a_result_of_others_belongs_to_a_config():
+    text = (ROOT / 'configs/published.yml').read_text()
+    for name, entry in yaml.safe_load(text).items():
+        (config,) = (ROOT / 'configs').glob(f'*/{name}.py')
+        row = f'[{name}]({name}.py)'
+        readme = (config.parent / 'README.md').read_text()
+        (line,) = (line for line in readme.split('\n') if row in line)
+        assert f'| {entry["result"]}, {entry["source"]} |' in line
