@@ -213,11 +213,17 @@ def _coco_file(path: str, split: str, classes: Sequence[str] = ()) -> Verdict:
     # Pictures for an evaluation server come without.
     if not coco.annotations and split != 'test':
         return 'empty', 'no annotations'
+    details = f'{len(coco.files)} images, {coco.annotations} annotations'
     unknown = [name for name in classes if name not in coco.categories]
     if unknown:
-        names = ', '.join(map(repr, unknown[:3]))
-        return 'broken', f'{len(unknown)} classes are no category: {names}'
-    return 'found', f'{len(coco.files)} images, {coco.annotations} annotations'
+        # mmdet numbers the categories it knows in the order of the file, and
+        # the numbers are right where these are the first of the classes.
+        known = [name for name in coco.categories if name in classes]
+        if not known or known != list(classes[: len(known)]):
+            names = ', '.join(map(repr, unknown[:3]))
+            return 'broken', f'{len(unknown)} classes are no category: {names}'
+        details += f' of {len(known)} of the {len(classes)} classes'
+    return 'found', details
 
 
 @cache  # val, test and their evaluators often name the same large file

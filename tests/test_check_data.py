@@ -128,9 +128,13 @@ def test_only_a_test_needs_no_annotations(coco, tmp_path):
 
 def test_classes_that_the_file_does_not_have(coco):
     dataset = coco['train_dataloader']['dataset']
-    dataset['metainfo'] = dict(classes=('person', 'cat', 'cow'))
+    dataset['metainfo'] = dict(classes=('cat', 'person', 'cow'))
     details = "2 classes are no category: 'cat', 'cow'"
     assert found(coco)[0] == ('annotations', 'broken', details)
+    # What is there has the right numbers if it comes first.
+    dataset['metainfo'] = dict(classes=('person', 'cat', 'cow'))
+    details = '2 images, 2 annotations of 1 of the 3 classes'
+    assert found(coco)[0] == ('annotations', 'found', details)
     # Without metainfo the 80 classes of COCO count.
     del dataset['metainfo']
     assert found(coco)[0][2].startswith('78 classes are no category: ')

@@ -27,6 +27,7 @@ COLUMNS = {
     'mIoU': 'mIoU',
     'aAcc': 'pixels right',
 }
+SHOWN = 'deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes'
 BEGIN, END = '<!-- norms begin -->', '<!-- norms end -->'
 
 
@@ -69,6 +70,17 @@ def chance() -> float:
     return 100 * counts.max() / counts.sum() / (counts > 0).sum()
 
 
+def draw(work_dir: Path) -> None:
+    """Put the pictures of the last evaluation of a run side by side."""
+    newest = max(work_dir.glob('*/vis_data/vis_image'))
+    files = sorted(newest.glob('*.png'), key=lambda p: int(p.stem[-4:]))[-4:]
+    rows = [
+        np.hstack([np.asarray(Image.open(file)) for file in pair])
+        for pair in (files[:2], files[2:])
+    ]
+    Image.fromarray(np.vstack(rows)).save(RESULTS / 'segments.png')
+
+
 def table(runs: dict[str, list[dict]]) -> str:
     """A row for each config: what it reached, and its loss on the way."""
     last = {name: records[-1] for name, records in runs.items()}
@@ -109,6 +121,7 @@ def main() -> None:
             lines = ''.join(f'{json.dumps(r)}\n' for r in runs[config.stem])
             (RESULTS / f'{config.stem}.json').write_text(lines)
         parts.append(table(runs))
+    draw(work_dirs / SHOWN)
     parts.append(f'One class everywhere would be {chance():.1f} mIoU.')
     page = CONFIGS / 'README.md'
     before, _, rest = page.read_text().partition(BEGIN)

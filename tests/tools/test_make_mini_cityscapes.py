@@ -218,3 +218,10 @@ def test_mmseg_loads_it(dataset: Path, split: str) -> None:
     for item in loaded:
         assert item['img'].shape == (64, 128, 3)
         assert item['gt_seg_map'].max() < 19
+
+
+def test_a_digit_has_its_range_of_hues(module):
+    sources = module.load_sources('train')._replace(coloured=True)
+    rng = np.random.default_rng(0)
+    for index, label in enumerate(sources.labels[:100]):
+        assert 0 <= sources.hue(index, rng) - label / 10 < 0.05
