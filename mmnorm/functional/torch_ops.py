@@ -17,7 +17,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         # reach every process through the pooled moments.
         zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
         return zeros, zeros
-    if not _suits_native(x):
+    if not suits_native(x):
         return differentiable_moments(x)
     # The fastest accurate moments on CPU are those of a group norm with a
     # group a channel; at eps 0 they are exact, and 1 / inf is 0.
@@ -36,7 +36,7 @@ def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """``scale * (x - mean) + shift``, in the dtype and format of ``x``."""
-    if _suits_native(x):
+    if suits_native(x):
         return _native_affine(x, mean, scale, shift)
     mean, scale, shift = (_over(x, t) for t in (mean, scale, shift))
     return torch.addcmul(shift, x - mean, scale).to(x.dtype)
@@ -44,7 +44,7 @@ def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def plane_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane."""
-    if _suits_native(x):
+    if suits_native(x):
         return _native_sums(dy, x, mean)
     dy = dy.to(_wide(x))
     product = dy * (x - _over(x, mean))
@@ -71,12 +71,14 @@ def input_grad(
     return grad.addcmul_(dy.to(_wide(x)), _over(x, scale)).to(x.dtype)
 
 
-def _suits_native(x: Tensor) -> bool:
+def suits_native(x: Tensor) -> bool:
+    """Whether torch's own kernels for CPU take it as it is."""
     # Under a compiler, its own fusion is wanted.
     return (
         x.device.type == 'cpu'
         and x.dtype in (torch.float32, torch.float64)
         and x.is_contiguous()
+        and x.dim() > 2
         and x.numel() > 0
         and not torch.compiler.is_compiling()
     )

@@ -1,9 +1,11 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Group normalisation."""
 
+import torch
 from torch import Tensor, nn
 
 from ..functional import group_coefficients, normalize
+from ..functional.torch_ops import suits_native
 from ..registry import NORM_LAYERS
 from .num_groups import resolve_num_groups
 
@@ -67,6 +69,9 @@ class GN(nn.GroupNorm):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        if suits_native(x):  # torch has the whole layer as one operator
+            of = self.num_groups, self.weight, self.bias, self.eps
+            return torch.group_norm(x, *of)
         return normalize(x, self.coefficients)
 
     def extra_repr(self) -> str:
