@@ -1,6 +1,7 @@
 # make demo   make the mini data, train Mask R-CNN with BCN, show the result
 # make test   the test suite
 # make lint   ruff
+# make bench  time every norm beside torch's and the authors'
 #
 # Each first creates .venv, if it is missing or requirements.txt changed.
 # PYTHON chooses the interpreter for it: make demo PYTHON=python3.12
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHON
 
-.PHONY: demo test lint env
+.PHONY: demo test lint bench env
 .DEFAULT_GOAL := test
 
 env:
@@ -25,3 +26,6 @@ test: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: env
+	$(BIN)/python tools/benchmark_norms.py
