@@ -104,6 +104,14 @@ def test_config_trains_and_evaluates(path, folder, monkeypatch):
     else:
         cfg.model.data_preprocessor.size = (64, 128)
         names = ['mIoU']
+        if 'cityscapes' in path.stem:
+            official = dict(
+                type='CityscapesMetric',
+                output_dir='official',
+                keep_results=True,
+            )
+            cfg.val_evaluator = [cfg.val_evaluator, official]
+            names.append('averageScoreCategories')
 
     runner = Runner.from_cfg(cfg)
     runner.train()
