@@ -46,7 +46,7 @@ class Name(NamedTuple):
     architecture: str
     depth: int
     norm: str
-    options: tuple[str, ...]  # ws, nobn
+    options: tuple[str, ...]  # ws, nobn, slow
     gpus: int
     per_gpu: int
     schedule: str
@@ -108,6 +108,10 @@ def test_config_is_what_its_name_says(path):
     images = name.gpus * name.per_gpu
     if path.parent.name == 'sn':
         assert ('nobn' in name.options) == (images == 1)
+    if path.parent.name == 'bcn':
+        assert ('slow' in name.options) == (name.gpus == 1)
+        momenta = {part.norm_cfg.get('momentum') for part in parts.values()}
+        assert momenta == ({0.1 / 8} if name.gpus == 1 else {None})
     assert cfg.train_dataloader.batch_size == name.per_gpu
     assert cfg.auto_scale_lr.base_batch_size == images
     lr = cfg.optim_wrapper.optimizer.lr

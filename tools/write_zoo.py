@@ -49,6 +49,9 @@ SEMANTIC = (
     '8xb2-80k_coco-stuff164k-512x512',
     '4xb4-40k_voc12aug-512x512',
 )
+# Norms whose model is another one for some batches: the batch norm of one
+# image is instance norm, and estimates of few images a step have to be slow.
+VARIANTS = {'_sn-': ('-nobn-', '1xb1'), '_bcn-': ('-slow-', '1xb')}
 BEGIN, END = '<!-- zoo begin -->', '<!-- zoo end -->'
 LEAF = """\
 {arithmetic}_base_ = [
@@ -60,24 +63,26 @@ LEAF = """\
 ARITHMETIC = re.compile(r'^# \d GPUs? x .*\n(?:# [^A-Z].*\n)*', re.MULTILINE)
 
 
-def recipes_of(model: str) -> tuple[str, tuple[str, ...]]:
+def recipes_of(model: str) -> tuple[str, list[str]]:
     """The kind of task a model is for, and the recipes it comes with."""
     architecture, backbone, *_ = model.split('_')
     if architecture == 'faster-rcnn':
         times = '1x' if '_gn-ws-' in model else '2x'
-        return 'detection', (f'8xb2-{times}_coco',)
+        return 'detection', [f'8xb2-{times}_coco']
     if architecture == 'mask-rcnn':
-        recipes = (*COCO, *CITYSCAPES)
+        kind, recipes = 'instance', [*COCO, *CITYSCAPES]
         if backbone == 'r50':
-            more = ('1xb1-2x_coco', '1xb2-2x_coco', '8xb1-scratch-6x_coco')
-            recipes += more
-        if '_sn-' in model:  # of one image, batch norm is instance norm
-            alone = '_sn-nobn-' in model
-            recipes = [r for r in recipes if r.startswith('1xb1') == alone]
-        return 'instance', tuple(recipes)
-    once = ('8xb1-80k_cityscapes-769x769',)
-    is_first = architecture == 'deeplabv3' and backbone.startswith('r50')
-    return 'semantic', SEMANTIC + once * is_first
+            recipes += ['1xb1-2x_coco', '1xb2-2x_coco']
+            recipes += ['8xb1-scratch-6x_coco']
+    else:
+        kind, recipes = 'semantic', [*SEMANTIC]
+        if architecture == 'deeplabv3' and backbone.startswith('r50'):
+            recipes += ['8xb1-80k_cityscapes-769x769']
+    for norm, (variant, batch) in VARIANTS.items():
+        if norm in model:
+            is_variant = variant in model
+            recipes = [r for r in recipes if r.startswith(batch) == is_variant]
+    return kind, recipes
 
 
 @cache  # dozens of configs share a recipe

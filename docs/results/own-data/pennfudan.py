@@ -1,0 +1,20 @@
+_base_ = '../../../configs/bcn/mask-rcnn_r50_fpn_bcn-all_1xb1-2x_coco.py'
+
+data_root = 'data/pennfudan/'
+train_dataloader = dict(
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/instances_train.json',
+        data_prefix=dict(img='images/'),
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/instances_val.json',
+        data_prefix=dict(img='images/'),
+    )
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
+test_evaluator = val_evaluator
