@@ -9,6 +9,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import torch_ops
+from .backend import backend_of
 
 Coefficients = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
@@ -78,7 +79,7 @@ def normalize(x: Tensor, coefficients: Coefficients) -> Tensor:
 class _Moments(Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> tuple[Tensor, ...]:
-        mean, var = torch_ops.moments(x)
+        mean, var = backend_of(x).moments(x)
         ctx.save_for_backward(x, mean)
         wire = x.new_empty(()).expand(x.shape)
         return wire, torch.empty_like(mean), mean, var
@@ -87,18 +88,19 @@ class _Moments(Function):
     @once_differentiable
     def backward(ctx, dy, scale, grad_mean, grad_var):
         x, mean = ctx.saved_tensors
-        return torch_ops.input_grad(dy, x, mean, scale, grad_mean, grad_var)
+        passes = backend_of(x)
+        return passes.input_grad(dy, x, mean, scale, grad_mean, grad_var)
 
 
 class _Affine(Function):
     @staticmethod
     def forward(ctx, wire, scale_wire, x, mean, scale, shift) -> Tensor:
         ctx.save_for_backward(x, mean, scale)
-        return torch_ops.affine(x, mean, scale, shift)
+        return backend_of(x).affine(x, mean, scale, shift)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
         x, mean, scale = ctx.saved_tensors
-        grad_scale, grad_shift = torch_ops.plane_sums(dy, x, mean)
+        grad_scale, grad_shift = backend_of(x).plane_sums(dy, x, mean)
         return dy, scale, None, -scale * grad_shift, grad_scale, grad_shift

@@ -59,7 +59,8 @@ class BCN(nn.GroupNorm):
             divisor of ``num_features`` not above 32.
         eps: Added to the variances of both parts, inside the root.
         momentum: Share of the new batch in the running statistics, from 0
-            to 1; None for the mean of all batches so far.
+            to 1; None for the mean of all batches so far. Estimates of one
+            image a step want a tenth of the default.
         estimate: Whether to normalise with estimated statistics.
         sync: Whether batch statistics are those of all processes; or
             ``'step'``, for estimates: they are exchanged after each step, all

@@ -4,8 +4,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..functional import group_coefficients, normalize
-from ..functional.torch_ops import suits_native
+from ..functional import group_coefficients, normalize, torch_ops
+from ..functional.backend import backend_of
 from ..registry import NORM_LAYERS
 from .num_groups import resolve_num_groups
 
@@ -69,7 +69,8 @@ class GN(nn.GroupNorm):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if suits_native(x):  # torch has the whole layer as one operator
+        if torch_ops.suits_native(x) and backend_of(x) is torch_ops:
+            # torch has the whole layer as one operator.
             of = self.num_groups, self.weight, self.bias, self.eps
             return torch.group_norm(x, *of)
         return normalize(x, self.coefficients)

@@ -64,7 +64,7 @@ def make_input(shape: tuple[int, ...], seed: int = 1) -> Tensor:
 
 def loss_of(y: Tensor) -> Tensor:
     """An uneven loss: a plain sum has no gradient through a norm."""
-    weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
+    weights = torch.linspace(-1, 2, y.numel()).to(y).view(y.shape)
     return (weights * y + 0.3 * y.square()).sum()
 
 

@@ -1,4 +1,7 @@
-_base_ = '../../../configs/bcn/deeplabv3_r50-d8_bcn-all_8xb1-40k_cityscapes-512x1024.py'
+_base_ = (
+    '../../../configs/bcn/'
+    'deeplabv3_r50-d8_bcn-all_8xb1-40k_cityscapes-512x1024.py'
+)
 
 camvid = dict(
     data_root='data/camvid/',

@@ -1,4 +1,6 @@
-_base_ = '../../../configs/mini/deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes.py'
+_base_ = (
+    '../../../configs/mini/deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes.py'
+)
 
 camvid = dict(
     data_root='data/camvid/',

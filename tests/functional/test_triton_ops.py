@@ -1,0 +1,334 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The Triton kernels against the torch operators in float64.
+
+On a GPU where there is one. Elsewhere by Triton's interpreter, which has to
+be chosen before the kernels are imported: ``test_interpreted`` runs this
+file once more, in a process of its own.
+"""
+
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmnorm.functional import torch_ops
+from mmnorm.functional.backend import backend_of
+
+from ..layers.cases import (
+    CHANNELS,
+    LAYERS,
+    assert_same,
+    call,
+    make_input,
+    make_layer,
+    run,
+)
+
+triton = pytest.importorskip('triton')
+
+from mmnorm.functional import triton_kernels, triton_ops  # noqa: E402
+
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+DEVICE = 'cpu' if INTERPRETED else 'cuda'
+HAS_GPU = torch.cuda.is_available() and not INTERPRETED
+runs = pytest.mark.skipif(
+    not HAS_GPU and not INTERPRETED,
+    reason='no GPU; test_interpreted runs it on CPU',
+)
+needs_gpu = pytest.mark.skipif(not HAS_GPU, reason='no GPU')
+compiles = pytest.mark.skipif(INTERPRETED, reason='the interpreter does not')
+
+# Of what is returned in the dtype of x, a rounding; what is per plane is
+# always in float32.
+TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+KERNELS = ('moments', 'merge', 'affine', 'sums', 'input_grad')
+SHAPES = {
+    'one pixel': (3, 5, 1, 1),
+    'one channel': (2, 1, 5, 7),
+    'one plane': (1, 1, 17, 19),
+    'one dimension': (2, 3, 9),
+    'three dimensions': (2, 3, 2, 3, 4),
+    'a tile': (1, 16, 8, 16),
+    'a tile and one pixel': (1, 17, 3, 43),
+    'rows of 16 bytes': (1, 72, 5, 8),
+    'many chunks': (1, 2, 40, 41),
+}
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(
+        actual.double().cpu(), expected, rtol=tolerance, atol=tolerance
+    )
+
+
+def in_format(x: Tensor, channels_last: bool) -> Tensor:
+    if channels_last:
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    return x.contiguous()
+
+
+def check(x: Tensor, dy: Tensor) -> None:
+    """All four passes, and that x is neither copied nor reformatted."""
+    x64, dy64 = x.double(), dy.double()
+    x, dy = x.to(DEVICE), dy.to(DEVICE)
+    assert triton_ops.suits(x)
+    num_pixels, tolerance = x.shape[2:].numel(), TOLERANCES[x.dtype]
+    mean, var = torch_ops.moments(x64)
+    others = torch.randn(4, *x.shape[:2])
+    scale, shift, grad_mean, grad_var = others.double()
+
+    for actual, expected in zip(
+        triton_ops.moments(x), (mean, var), strict=True
+    ):
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(
+            actual.double().cpu(), expected, rtol=1e-5, atol=1e-5
+        )
+    # From here on, both have the same mean: in float32, it is a rounding of
+    # it, which counts where the mean is large.
+    mean32 = mean.float()
+    mean = mean32.double()
+    mean32 = mean32.to(DEVICE)
+    scale32, shift32, *grads32 = others.to(DEVICE)
+    y = triton_ops.affine(x, mean32, scale32, shift32)
+    close(y, torch_ops.affine(x64, mean, scale, shift), tolerance)
+    sums = triton_ops.plane_sums(dy, x, mean32)
+    for actual, expected in zip(
+        sums, torch_ops.plane_sums(dy64, x64, mean), strict=True
+    ):
+        assert actual.dtype == torch.float32
+        close(actual / num_pixels, expected / num_pixels, 1e-5)
+    dx = triton_ops.input_grad(dy, x, mean32, scale32, *grads32)
+    expected = torch_ops.input_grad(
+        dy64, x64, mean, scale, grad_mean, grad_var
+    )
+    close(dx, expected, tolerance)
+    for out in (y, dx):
+        assert out.dtype == x.dtype
+        assert out.stride() == x.stride()
+
+
+@runs
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
+def test_corner_shapes(shape, channels_last):
+    x, dy = torch.randn(2, *shape)
+    check(in_format(2 * x + 0.7, channels_last), in_format(dy, channels_last))
+
+
+@runs
+@pytest.mark.parametrize('seed', range(30))
+def test_random_shapes(seed):
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    shape = (
+        draw.randint(1, 3),
+        draw.randint(1, 40),
+        *(draw.randint(1, 16) for _ in range(draw.randint(1, 3))),
+    )
+    while torch.Size(shape).numel() > 20_000:
+        shape = shape[:-1]
+    x, dy = torch.randn(2, *shape)
+    dtypes = list(TOLERANCES)
+    x = (2 * x + draw.choice([0, 1, 10])).to(draw.choice(dtypes))
+    dy = dy.to(draw.choice(dtypes))
+    # Each of the two in a format of its own.
+    formats = draw.choices([False, True], k=2)
+    check(in_format(x, formats[0]), in_format(dy, formats[1]))
+
+
+@runs
+@pytest.mark.parametrize('programs, max_chunks', [(1, 8), (5, 8), (99, 4)])
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_any_split(monkeypatch, programs, max_chunks, channels_last):
+    # Chunks of several tiles, the last of which is shorter.
+    monkeypatch.setattr(triton_ops, 'PROGRAMS', programs)
+    monkeypatch.setattr(triton_ops, 'MAX_CHUNKS', max_chunks)
+    x, dy = torch.randn(2, 1, 3, 30, 31)
+    check(in_format(x, channels_last), dy)
+
+
+@runs
+@pytest.mark.parametrize('dtype', TOLERANCES)
+@pytest.mark.parametrize('programs', [1, 4096])
+def test_large_mean(monkeypatch, dtype, programs):
+    # Mean 1000, deviation 1: E[x^2] - E[x]^2 would have no digit left.
+    monkeypatch.setattr(triton_ops, 'PROGRAMS', programs)
+    x = (torch.randn(1, 2, 40, 50) + 1000).to(dtype)
+    expected = torch_ops.moments(x.double())
+    actual = triton_ops.moments(x.to(DEVICE))
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a.double().cpu(), e, rtol=1e-5, atol=0)
+
+
+@runs
+def test_constant_plane_has_no_variance():
+    # Through whole tiles, a part of one, and the merge.
+    for size in (3, 16, 20, 43):
+        x = torch.full((2, 3, size, size), 7.0, device=DEVICE)
+        mean, var = triton_ops.moments(x)
+        assert (mean == 7).all()
+        assert (var == 0).all()
+
+
+@runs
+def test_expanded_gradient():
+    # What a sum sends back: one number, with no stride.
+    x = torch.randn(2, 3, 5, 4)
+    for channels_last in (False, True):
+        check(in_format(x, channels_last), torch.tensor(0.5).expand_as(x))
+
+
+@runs
+def test_same_bits_each_time():
+    x, dy = torch.randn(2, 1, 3, 30, 31, device=DEVICE)
+    mean, var = triton_ops.moments(x)
+    product, total = triton_ops.plane_sums(dy, x, mean)
+    for _ in range(3):
+        assert torch.equal(triton_ops.moments(x)[1], var)
+        assert torch.equal(triton_ops.plane_sums(dy, x, mean)[0], product)
+
+
+@runs
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('name', LAYERS)
+def test_layers(monkeypatch, name, channels_last):
+    layer, x = make_layer(name), make_input((2, CHANNELS, 12, 13))
+    monkeypatch.setenv('MMNORM_BACKEND', 'torch')
+    expected = run(layer, call, x)
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    x = in_format(x.detach().float().to(DEVICE), channels_last)
+    assert backend_of(x) is triton_ops
+    actual = run(layer.float().to(DEVICE), call, x)
+    actual = {k: v.to(expected[k]) for k, v in actual.items()}
+    # The gradient of BCN's inner gain cancels: 2e-5 of it are lost in float32
+    # by the torch operators too.
+    assert_same(actual, expected, tolerance=1e-4)
+
+
+@runs
+def test_left_to_torch_operators(monkeypatch):
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    x = torch.rand(2, 3, 4, 5, device=DEVICE)
+    for other in (x.double(), x[:0], x[..., :0], x[..., ::2], x.mT):
+        assert backend_of(other) is torch_ops
+        x = other.detach().requires_grad_()
+        layer = LAYERS['SN'][0](3).to(x)
+        y = layer(x)
+        y.sum().backward()
+        assert y.shape == x.grad.shape == x.shape
+
+
+@pytest.mark.skipif(
+    INTERPRETED or HAS_GPU, reason='the kernels run in this process'
+)
+def test_interpreted():
+    done = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-x', __file__],
+        env=os.environ | {'TRITON_INTERPRET': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+
+
+@compiles
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('name', KERNELS)
+def test_compiles_for_a_gpu(monkeypatch, tmp_path, name, channels_last):
+    # Needs no GPU. Activations are read and written 16 bytes at once.
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    kernel = getattr(triton_kernels, name)
+    rows, pixels = (
+        triton_ops.CHANNELS_LAST_TILE
+        if channels_last
+        else triton_ops.CONTIGUOUS_TILE
+    )
+    constants = {
+        'CHANNELS_LAST': channels_last,
+        'ALIGNED': True,
+        'ROWS': rows,
+        'PIXELS': pixels,
+        'PLANES': triton_ops.MERGED_PLANES,
+        'CHUNKS': triton_ops.MAX_CHUNKS,
+    }
+    activations = ('dy_ptr', 'x_ptr', 'y_ptr', 'dx_ptr')
+    signature, values, aligned = {}, {}, {}
+    for i, argument in enumerate(kernel.arg_names):
+        if argument in constants:
+            signature[argument] = 'constexpr'
+            values[(i,)] = constants[argument]
+        elif argument in activations:
+            signature[argument] = '*fp16'
+            aligned[(i,)] = [['tt.divisibility', 16]]
+        else:
+            signature[argument] = '*fp32' if '_ptr' in argument else 'i32'
+    source = triton.compiler.ASTSource(kernel, signature, values, aligned)
+    target = triton.backends.compiler.GPUTarget('cuda', 90, 32)
+    ptx = triton.compile(source, target=target).asm['ptx']
+    assert 'global.b16' not in ptx
+    assert ('ld.global.v4.b32' in ptx) == (name != 'merge')
+
+
+@compiles
+@pytest.mark.parametrize('name', KERNELS)
+def test_no_size_is_compiled_for(name):
+    for parameter in getattr(triton_kernels, name).params:
+        if parameter.name.endswith('_ptr'):
+            is_small = parameter.name not in ('dy_ptr', 'x_ptr', 'y_ptr')
+            is_small = is_small and parameter.name != 'dx_ptr'
+            assert parameter.do_not_specialize_on_alignment == is_small
+        elif not parameter.is_constexpr:
+            assert parameter.do_not_specialize
+
+
+@needs_gpu
+def test_no_recompiles():
+    def step(height, width, channels_last):
+        x, dy = torch.randn(2, 1, 24, height, width, device='cuda')
+        x = in_format(x, channels_last).requires_grad_()
+        layer(x).backward(dy)
+
+    def num_compiled():
+        kernels = [getattr(triton_kernels, name) for name in KERNELS]
+        device = torch.cuda.current_device()
+        return sum(len(k.device_caches[device][0]) for k in kernels)
+
+    layer = LAYERS['SN'][0](24).cuda()
+    draw = random.Random(0)
+    for channels_last in (False, True):
+        step(64, 64, channels_last)
+        step(63, 61, channels_last)
+        compiled = num_compiled()
+        for _ in range(20):
+            step(draw.randint(1, 300), draw.randint(1, 300), channels_last)
+        assert num_compiled() == compiled
+
+
+@needs_gpu
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_more_than_2_to_the_31_elements(channels_last):
+    if torch.cuda.mem_get_info()[0] < 30 * 2**30:
+        pytest.skip('needs 30 GB of GPU memory')
+    shape = (2, 65, 4096, 4100)
+    memory_format = (
+        torch.channels_last if channels_last else torch.contiguous_format
+    )
+    x = torch.empty(
+        shape, dtype=torch.half, device='cuda', memory_format=memory_format
+    ).normal_()
+    x[-1, -1] += 3
+    mean, var = triton_ops.moments(x)
+    last = x[-1, -1].double()
+    close(mean[-1, -1], last.mean().cpu(), 1e-5)
+    close(var[-1, -1], last.var(correction=0).cpu(), 1e-5)
+    y = triton_ops.affine(x, mean, var.rsqrt(), torch.zeros_like(mean))
+    assert y[-1, -1].float().mean().abs() < 1e-3
+    product, total = triton_ops.plane_sums(y, x, mean)
+    close(
+        product[-1, -1] / last.numel(), var[-1, -1].sqrt().cpu().double(), 1e-3
+    )
