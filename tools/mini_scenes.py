@@ -31,10 +31,11 @@ class Sources(NamedTuple):
     labels: np.ndarray
     coloured: bool = False
 
-    def hue(self, index: int, rng: np.random.Generator) -> float:
-        """Any, or one of a tenth of all if digits are told by colour too."""
-        hue = rng.random()
-        return (self.labels[index] + 0.5 * hue) / 10 if self.coloured else hue
+    def hue(self, index: int, rng: np.random.Generator) -> float | None:
+        """One of the hues of a digit; None if any will do."""
+        if not self.coloured:
+            return None
+        return (self.labels[index] + 0.5 * rng.random()) / 10
 
 
 class Instance(NamedTuple):
@@ -163,11 +164,12 @@ def _paint(
     picture: np.ndarray,
     ink: np.ndarray,
     halo: np.ndarray,
-    hue: float,
+    hue: float | None,
     rng: np.random.Generator,
 ) -> None:
     """Draw a layer in a colour that stands out from what is below it."""
     bright = picture[ink > 0.5].mean() < rng.uniform(80, 175)
+    hue = rng.random() if hue is None else hue
     pure = np.array(colorsys.hsv_to_rgb(hue, 1, 255))
     colour = 0.45 * pure + 0.55 * 255 if bright else 0.4 * pure
     rim = 20 if bright else 235
