@@ -1,9 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Which of the two backends passes over an activation.
 
-Triton kernels for what is on a GPU, torch operators for all else. For
-support cases, the environment variable ``MMNORM_BACKEND`` overrides it:
-``torch``, or ``triton``, or ``auto`` for the choice above.
+Torch operators, unless the environment variable ``MMNORM_BACKEND`` is
+``triton``. That shall be the choice on a GPU once the kernels have run on
+one; so far the interpreter and the compiler alone have seen them.
 """
 
 import functools
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import torch_ops
 
-CHOICES = ('auto', 'torch', 'triton')
+CHOICES = ('torch', 'triton')
 
 
 def backend_of(x: Tensor) -> ModuleType:
@@ -27,19 +27,17 @@ def backend_of(x: Tensor) -> ModuleType:
         ValueError: If ``MMNORM_BACKEND`` is none of its values, or asks for
             Triton where it cannot run.
     """
-    choice = os.environ.get('MMNORM_BACKEND', 'auto')
+    choice = os.environ.get('MMNORM_BACKEND', 'torch')
     if choice not in CHOICES:
         raise ValueError(
             f'the environment variable MMNORM_BACKEND is {choice!r}, but has '
             f'to be one of {", ".join(CHOICES)}'
         )
-    if choice == 'torch' or (choice == 'auto' and not x.is_cuda):
+    if choice == 'torch':
         return torch_ops
     triton_ops = _triton_ops()
-    if choice == 'triton':
-        _demand(triton_ops, x)
-    suits = triton_ops is not None and triton_ops.suits(x)
-    return triton_ops if suits else torch_ops
+    _demand(triton_ops, x)
+    return triton_ops if triton_ops.suits(x) else torch_ops
 
 
 @functools.cache

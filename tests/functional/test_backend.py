@@ -22,7 +22,7 @@ def plain_environment(monkeypatch):
     monkeypatch.delenv('TRITON_INTERPRET', raising=False)
 
 
-@pytest.mark.parametrize('choice', [None, 'auto', 'torch'])
+@pytest.mark.parametrize('choice', [None, 'torch'])
 def test_cpu_has_torch_operators(monkeypatch, choice):
     if choice:
         monkeypatch.setenv('MMNORM_BACKEND', choice)
@@ -30,24 +30,18 @@ def test_cpu_has_torch_operators(monkeypatch, choice):
 
 
 @CUDA
-def test_gpu_has_kernels(monkeypatch):
+def test_gpu_has_kernels_when_asked_for(monkeypatch):
     x = X.cuda()
+    assert backend.backend_of(x) is torch_ops
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     assert backend.backend_of(x).__name__.endswith('triton_ops')
     assert backend.backend_of(x.double()) is torch_ops
-    monkeypatch.setenv('MMNORM_BACKEND', 'torch')
-    assert backend.backend_of(x) is torch_ops
-
-
-@CUDA
-def test_gpu_without_triton_has_torch_operators(monkeypatch):
-    monkeypatch.setattr(backend, '_triton_ops', lambda: None)
-    assert backend.backend_of(X.cuda()) is torch_ops
 
 
 @pytest.mark.parametrize('layer', [GN(4, 2), GN(4, 2).half()])
 def test_unknown_value(monkeypatch, layer):
     monkeypatch.setenv('MMNORM_BACKEND', 'cuda')
-    message = "MMNORM_BACKEND is 'cuda', .* one of auto, torch, triton"
+    message = "MMNORM_BACKEND is 'cuda', .* one of torch, triton"
     with pytest.raises(ValueError, match=message):
         layer(X.to(layer.weight.dtype))
 
