@@ -64,7 +64,8 @@ def make_input(shape: tuple[int, ...], seed: int = 1) -> Tensor:
 
 def loss_of(y: Tensor) -> Tensor:
     """An uneven loss: a plain sum has no gradient through a norm."""
-    weights = torch.linspace(-1, 2, y.numel()).to(y).view(y.shape)
+    like = dict(dtype=y.dtype, device=y.device)
+    weights = torch.linspace(-1, 2, y.numel(), **like).view(y.shape)
     return (weights * y + 0.3 * y.square()).sum()
 
 
