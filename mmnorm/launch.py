@@ -141,6 +141,14 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
+def leave_group() -> None:
+    """Let processes that are done stop communicating, together."""
+    # Left to the exit of the interpreter, gloo's threads can abort it.
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def fail(sentence: str) -> NoReturn:
     """End the program with one sentence, said by one process."""
     if os.environ.get('RANK', '0') == '0':
@@ -176,9 +184,7 @@ def _start_processes(cfg: Config) -> None:
         if text != texts[0]:
             pairs = zip_longest(texts[0].split('\n'), text.split('\n'))
             first, other = next(p for p in pairs if p[0] != p[1])
-            # Together: the one that leaves first would break the others.
-            dist.barrier()
-            dist.destroy_process_group()
+            leave_group()  # the first to leave would break the others
             fail(
                 f'processes 0 and {rank} were given different configs: '
                 f'{first!r} and {other!r}'

@@ -12,6 +12,7 @@ from mmnorm.launch import (
     add_common_arguments,
     build_runner,
     fail,
+    leave_group,
     parse,
     read_config,
 )
@@ -91,6 +92,7 @@ def main() -> None:
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     runner.test()
+    leave_group()
 
 
 if __name__ == '__main__':

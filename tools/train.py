@@ -12,6 +12,7 @@ from mmnorm.launch import (
     add_common_arguments,
     build_runner,
     fail,
+    leave_group,
     parse,
     read_config,
 )
@@ -78,6 +79,7 @@ def main() -> None:
         build_runner(cfg).train()
     except CheckpointError as error:
         fail(str(error))
+    leave_group()
 
 
 if __name__ == '__main__':

@@ -39,11 +39,12 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=20, val_interval=20)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=40, val_interval=40)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
+randomness = dict(seed=0)
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -61,7 +62,7 @@ tta_pipeline = [
 ]
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=5),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=20),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=40),
     visualization=dict(type='SegVisualizationHook', interval=1))
 """
 
@@ -89,7 +90,7 @@ def test_train_and_test_a_segmenter(tool, config):
     work_dir = config.parent / 'work_dir'
     result = tool('train.py', config, '--work-dir', work_dir)
     assert result.returncode == 0, result.stderr
-    checkpoint = work_dir / 'iter_20.pth'
+    checkpoint = work_dir / 'iter_40.pth'
     tested, painted = work_dir / 'tested', config.parent / 'painted'
     result = tool(
         'test.py',
