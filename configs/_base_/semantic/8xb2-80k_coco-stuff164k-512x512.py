@@ -8,9 +8,6 @@ model_settings = dict(
 data_root = 'data/coco_stuff164k'
 train_dataloader = dict(
     batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='COCOStuffDataset',
         data_root=data_root,
@@ -21,10 +18,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='COCOStuffDataset',
         data_root=data_root,

@@ -25,8 +25,6 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=1,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,
@@ -37,10 +35,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,

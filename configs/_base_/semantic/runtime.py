@@ -1,4 +1,4 @@
-# What every segmenter shares: optimizer, loops, hooks, logs.
+# What every segmenter shares: loaders, optimizer, loops, hooks, logs.
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True,  # crops have one size
@@ -12,6 +12,18 @@ log_level = 'INFO'
 load_from = None
 resume = False
 
+train_dataloader = dict(
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_dataloader = val_dataloader
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005),

@@ -1,17 +1,7 @@
-_base_ = '../../_base_/models/deeplabv3plus_r101-d8.py'
+_base_ = './deeplabv3plus_r50-d8-ws_bcn-all.py'
 
-norms = dict(norm_cfg=dict(type='mmnorm.BCN', num_groups='auto'))
 model = dict(
     backbone=dict(
-        # In the backbone alone: in DeepLab's heads it has cost accuracy,
-        # github.com/mosaicml/composer/pull/1562
-        conv_cfg=dict(type='mmnorm.ConvWS'),
-        # From cs.jhu.edu/~syqiao/BatchChannelNormalization, as they are.
-        init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/rn101_bcn_ws.pth'
-        ),
-        **norms,
-    ),
-    decode_head=norms,
-    auxiliary_head=norms,
+        depth=101, init_cfg=dict(checkpoint='checkpoints/rn101_bcn_ws.pth')
+    )
 )

@@ -1,8 +1,7 @@
-_base_ = '../../_base_/models/deeplabv3plus_r101-d8.py'
+_base_ = './deeplabv3plus_r50-d8_bcn-all.py'
 
-norms = dict(norm_cfg=dict(type='mmnorm.BCN', num_groups='auto'))
 model = dict(
-    backbone=norms,
-    decode_head=norms,
-    auxiliary_head=norms,
+    backbone=dict(
+        depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')
+    )
 )

@@ -1,17 +1,7 @@
-_base_ = '../../_base_/models/mask-rcnn_r101_fpn.py'
+_base_ = './mask-rcnn_r50_fpn_bcn-ws-all.py'
 
-norms = dict(
-    conv_cfg=dict(type='mmnorm.ConvWS'),
-    norm_cfg=dict(type='mmnorm.BCN', num_groups=32),
-)
 model = dict(
     backbone=dict(
-        # From cs.jhu.edu/~syqiao/BatchChannelNormalization, as they are.
-        init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/rn101_bcn_ws.pth'
-        ),
-        **norms,
-    ),
-    neck=norms,
-    roi_head=dict(bbox_head=norms, mask_head=norms),
+        depth=101, init_cfg=dict(checkpoint='checkpoints/rn101_bcn_ws.pth')
+    )
 )

@@ -1,17 +1,7 @@
-_base_ = '../../_base_/models/deeplabv3plus_r101-d8.py'
+_base_ = './deeplabv3plus_r50-d8-ws_gn-all.py'
 
-norms = dict(norm_cfg=dict(type='mmnorm.GN', num_groups='auto'))
 model = dict(
     backbone=dict(
-        # In the backbone alone: in DeepLab's heads it has cost accuracy,
-        # github.com/mosaicml/composer/pull/1562
-        conv_cfg=dict(type='mmnorm.ConvWS'),
-        # The GN+WS weights of joe-siyuan-qiao/WeightStandardization.
-        init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/resnet101_gn_ws.pth'
-        ),
-        **norms,
-    ),
-    decode_head=norms,
-    auxiliary_head=norms,
+        depth=101, init_cfg=dict(checkpoint='checkpoints/resnet101_gn_ws.pth')
+    )
 )

@@ -1,17 +1,7 @@
-_base_ = '../../_base_/models/deeplabv3plus_r101-d8.py'
+_base_ = './deeplabv3plus_r50-d8_gn-all.py'
 
-norms = dict(norm_cfg=dict(type='mmnorm.GN', num_groups='auto'))
 model = dict(
-    data_preprocessor=dict(
-        mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False
-    ),
     backbone=dict(
-        # Detectron's R-101-GN, and the pixel values it was trained on.
-        init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/resnet101_gn.pth'
-        ),
-        **norms,
-    ),
-    decode_head=norms,
-    auxiliary_head=norms,
+        depth=101, init_cfg=dict(checkpoint='checkpoints/resnet101_gn.pth')
+    )
 )

@@ -1,17 +1,7 @@
-_base_ = '../../_base_/models/mask-rcnn_r101_fpn.py'
+_base_ = './mask-rcnn_r50_fpn_gn-ws-all.py'
 
-norms = dict(
-    conv_cfg=dict(type='mmnorm.ConvWS'),
-    norm_cfg=dict(type='mmnorm.GN', num_groups=32),
-)
 model = dict(
     backbone=dict(
-        # The GN+WS weights of joe-siyuan-qiao/WeightStandardization.
-        init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/resnet101_gn_ws.pth'
-        ),
-        **norms,
-    ),
-    neck=norms,
-    roi_head=dict(bbox_head=norms, mask_head=norms),
+        depth=101, init_cfg=dict(checkpoint='checkpoints/resnet101_gn_ws.pth')
+    )
 )

@@ -1,8 +1,7 @@
-_base_ = '../../_base_/models/mask-rcnn_r101_fpn.py'
+_base_ = './mask-rcnn_r50_fpn_sn-nobn-all.py'
 
-norms = dict(norm_cfg=dict(type='mmnorm.SN', use_bn=False))
 model = dict(
-    backbone=norms,
-    neck=norms,
-    roi_head=dict(bbox_head=norms, mask_head=norms),
+    backbone=dict(
+        depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')
+    )
 )
