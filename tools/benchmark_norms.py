@@ -218,7 +218,6 @@ def main() -> None:
     results['steps'] = time_steps(device, max(repeats // 4, 3))
 
     folder = args.out / results['machine']['device'].replace(' ', '-')
-    folder.mkdir(parents=True, exist_ok=True)
     print(write(results, folder))
 
 

@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from marked_text import replace_marked
 from mmengine.config import Config
 from PIL import Image
+from run_log import scalars
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs/mini'
@@ -28,15 +30,6 @@ COLUMNS = {
     'aAcc': 'pixels right',
 }
 SHOWN = 'deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes'
-BEGIN, END = '<!-- norms begin -->', '<!-- norms end -->'
-
-
-def scalars(work_dir: Path) -> list[dict]:
-    """What the newest run in a work dir logged; nothing if there is none."""
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    if not files:
-        return []
-    return [json.loads(line) for line in files[-1].read_text().splitlines()]
 
 
 def train(config: Path, work_dir: Path) -> list[dict]:
@@ -124,10 +117,8 @@ def main() -> None:
     draw(work_dirs / SHOWN)
     parts.append(f'One class everywhere would be {chance():.1f} mIoU.')
     page = CONFIGS / 'README.md'
-    before, _, rest = page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
     text = '\n\n'.join(parts)
-    page.write_text(f'{before}{BEGIN}\n\n{text}\n\n{END}{after}')
+    page.write_text(replace_marked(page.read_text(), 'norms', text))
     print(text)
 
 

@@ -16,6 +16,7 @@ from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 from pycocotools.coco import COCO
+from run_log import scalars
 
 import mmnorm  # noqa: F401  registers the layers
 
@@ -46,16 +47,6 @@ def run(log: str, script: str, *args: str) -> None:
                 print(re.sub(r'  (base_lr|lr|data_time): \S+', '', step[0]))
     if process.wait() != 0:
         sys.exit(f'{script} failed; the reason is at the end of {path}')
-
-
-def read_log(work_dir: Path) -> tuple[list[dict], list[dict]]:
-    """Training and evaluation records of the newest run."""
-    newest = max(work_dir.glob('*/vis_data/scalars.json'))
-    records = [json.loads(line) for line in newest.read_text().splitlines()]
-    return (
-        [record for record in records if 'loss' in record],
-        [record for record in records if 'coco/segm_mAP' in record],
-    )
 
 
 def draw_curves(train: list[dict], val: list[dict], path: Path) -> None:
@@ -136,7 +127,9 @@ def main() -> None:
     print(f'[2/4] training {Path(CONFIG).stem}')
     run('train.log', 'train.py', CONFIG, '--work-dir', str(WORK_DIR))
     checkpoint = find_latest_checkpoint(str(WORK_DIR))
-    train, val = read_log(WORK_DIR)
+    records = scalars(WORK_DIR)
+    train = [record for record in records if 'loss' in record]
+    val = [record for record in records if 'coco/segm_mAP' in record]
     print(f'[3/4] testing {checkpoint}')
     test_dir = WORK_DIR / 'test'
     run('test.log', 'test.py', CONFIG, checkpoint, '--work-dir', str(test_dir))

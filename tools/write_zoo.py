@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+from marked_text import replace_marked
 from mmengine.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -43,16 +44,18 @@ DATA = {
 CITYSCAPES = ('8xb1_cityscapes', '1xb1_cityscapes')
 COCO = ('8xb1-2x_coco', '8xb2-2x_coco')
 SEMANTIC = (
-    *(f'8xb1-{steps}_cityscapes-512x1024' for steps in ('40k', '80k')),
-    *(f'4xb2-{steps}_cityscapes-512x1024' for steps in ('40k', '80k')),
-    *(f'1xb2-{steps}_cityscapes-512x1024' for steps in ('160k', '320k')),
+    '8xb1-40k_cityscapes-512x1024',
+    '8xb1-80k_cityscapes-512x1024',
+    '4xb2-40k_cityscapes-512x1024',
+    '4xb2-80k_cityscapes-512x1024',
+    '1xb2-160k_cityscapes-512x1024',
+    '1xb2-320k_cityscapes-512x1024',
     '8xb2-80k_coco-stuff164k-512x512',
     '4xb4-40k_voc12aug-512x512',
 )
 # Norms whose model is another one for some batches: the batch norm of one
 # image is instance norm, and estimates of few images a step have to be slow.
 VARIANTS = {'_sn-': ('-nobn-', '1xb1'), '_bcn-': ('-slow-', '1xb')}
-BEGIN, END = '<!-- zoo begin -->', '<!-- zoo end -->'
 LEAF = """\
 {arithmetic}_base_ = [
     './_base_/{model}.py',  # network, norm
@@ -148,13 +151,16 @@ def tables(models: list[dict], published: dict[str, dict]) -> str:
         measure += ' / mask AP' * is_mask
         training = name.split('_')[-2]
         gpus, per_gpu = training.split('-')[0].split('xb')
-        unit = 'epochs' if 'Epochs' in metadata else 'steps'
-        length = metadata[unit.replace('steps', 'iterations').capitalize()]
+        length = (
+            f'{metadata["Epochs"]} epochs'
+            if 'Epochs' in metadata
+            else f'{metadata["Iterations"]} steps'
+        )
         other = published.get(name)
         theirs = f'{other["result"]}, {other["source"]}' if other else ''
         title = f'{result["Dataset"]}, {result["Task"].lower()}, {measure}'
         groups.setdefault(title, []).append(
-            f'| [{name}]({name}.py) | {gpus} x {per_gpu} | {length} {unit} '
+            f'| [{name}]({name}.py) | {gpus} x {per_gpu} | {length} '
             f'| not trained yet | {theirs} |'
         )
     head = '| config | images a step | length | ours | published by others |'
@@ -163,15 +169,6 @@ def tables(models: list[dict], published: dict[str, dict]) -> str:
         '\n'.join([f'### {title}', '', head, rule, *rows])
         for title, rows in groups.items()
     )
-
-
-def readme(folder: str, text: str) -> str:
-    """The hand-written page with its tables renewed."""
-    before, _, rest = (
-        (ROOT / 'configs' / folder / 'README.md').read_text().partition(BEGIN)
-    )
-    after = rest.partition(END)[2]
-    return f'{before}{BEGIN}\n\n{text}\n\n{END}{after}'
 
 
 def main() -> None:
@@ -189,8 +186,9 @@ def main() -> None:
                 models.append(entry(folder, path.stem, kind, recipe))
                 files[models[-1]['Config']] = leaf(path.stem, kind, recipe)
         files[f'configs/{folder}/metafile.yml'] = metafile(folder, models)
-        page = readme(folder, tables(models, published))
-        files[f'configs/{folder}/README.md'] = page
+        page = f'configs/{folder}/README.md'
+        text = tables(models, published)
+        files[page] = replace_marked((ROOT / page).read_text(), 'zoo', text)
     stale = [
         name
         for name, text in files.items()

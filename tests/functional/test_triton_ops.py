@@ -13,9 +13,10 @@ import sys
 
 import pytest
 import torch
+import triton
 from torch import Tensor
 
-from mmnorm.functional import torch_ops
+from mmnorm.functional import torch_ops, triton_kernels, triton_ops
 from mmnorm.functional.backend import backend_of
 
 from ..layers.cases import (
@@ -27,10 +28,6 @@ from ..layers.cases import (
     make_layer,
     run,
 )
-
-triton = pytest.importorskip('triton')
-
-from mmnorm.functional import triton_kernels, triton_ops  # noqa: E402
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
