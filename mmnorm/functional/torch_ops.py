@@ -9,6 +9,11 @@ another file with these four functions.
 import torch
 from torch import Tensor
 
+# Pixels whose moments are taken at once on CPU. They come with a normalised
+# copy that nobody wants: if it is large, the system has to find fresh memory
+# for it, which takes longer than the moments.
+MOMENTS_AT_ONCE = 2**21
+
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each plane, in float32 at least."""
@@ -19,13 +24,11 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         return zeros, zeros
     if not suits_native(x):
         return differentiable_moments(x)
-    # The fastest accurate moments on CPU are those of a group norm with a
-    # group a channel; at eps 0 they are exact, and 1 / inf is 0.
-    n, c, num_pixels = *x.shape[:2], x.shape[2:].numel()
-    _, mean, rstd = torch.native_group_norm(
-        x, None, None, n, c, num_pixels, c, 0.0
+    return (
+        _contiguous_moments(x)
+        if x.is_contiguous()
+        else _channels_last_moments(x)
     )
-    return mean, rstd.pow(-2)
 
 
 def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,56 +80,114 @@ def suits_native(x: Tensor) -> bool:
     return (
         x.device.type == 'cpu'
         and x.dtype in (torch.float32, torch.float64)
-        and x.is_contiguous()
         and x.dim() > 2
         and x.numel() > 0
+        and (x.is_contiguous() or _is_channels_last(x))
         and not torch.compiler.is_compiling()
     )
+
+
+# On CPU the passes are those of torch's norms, which read memory once. To
+# them a plane is a channel: a contiguous tensor is one image of N * C, a
+# channels last one N images of C channels.
+
+
+def _contiguous_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    # Those of a group norm with a group a channel, accurate and fastest. At
+    # eps 0 they are exact, and 1 / inf is 0.
+    (image,) = _images(x)
+    num_pixels = image.shape[2]
+    parts = []
+    for part in image.split(max(MOMENTS_AT_ONCE // num_pixels, 1), 1):
+        c = part.shape[1]
+        _, *of_part = torch.native_group_norm(
+            part, None, None, 1, c, num_pixels, c, 0.0
+        )
+        parts.append(of_part)
+    mean, rstd = (torch.cat(each, 1) for each in zip(*parts, strict=True))
+    return mean.view(x.shape[:2]), rstd.view(x.shape[:2]).pow(-2)
+
+
+def _channels_last_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    # Those of a batch norm of one image. Here those of torch's group norm
+    # are differences of large numbers.
+    moments = [
+        torch.batch_norm_update_stats(image, None, None, 0.0)
+        for image in _images(x)
+    ]
+    mean, var = (torch.stack(each) for each in zip(*moments, strict=True))
+    return mean, var
 
 
 def _native_affine(
     x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor
 ) -> Tensor:
-    # One pass on CPU: batch normalisation with given statistics, of one
-    # image whose channels are all the planes.
-    planes = x.view(1, mean.numel(), -1)
-    mean, scale, shift = (t.flatten().to(x) for t in (mean, scale, shift))
-    # Written in place, for what follows may not be a view: a ReLU writes
-    # into it.
+    # Batch normalisation with given statistics.
     y = torch.empty_like(x)
-    torch.native_batch_norm(
-        planes,
-        scale,
-        shift,
-        mean,
-        torch.ones_like(mean),
-        False,
-        0.0,
-        0.0,
-        out=(y.view(planes.shape), mean.new_empty(0), mean.new_empty(0)),
+    images = zip(
+        _images(x),
+        _images(y),
+        *(_by_image(x, t) for t in (mean, scale, shift)),
+        strict=True,
     )
+    for image, out, mean_, scale_, shift_ in images:
+        nothing = mean_.new_empty(0)
+        torch.native_batch_norm(
+            image,
+            scale_,
+            shift_,
+            mean_,
+            torch.ones_like(mean_),
+            False,
+            0.0,
+            0.0,
+            # In place, for what follows may not be a view: a ReLU writes
+            # into it.
+            out=(out, nothing, nothing),
+        )
     return y
 
 
 def _native_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    # One pass on CPU: the gradients of gain and offset of the same batch
-    # normalisation, at a standard deviation of 1.
-    planes = x.view(1, mean.numel(), -1)
-    flat = mean.flatten().to(x)
-    one = torch.ones_like(flat)
-    _, product, total = torch.ops.aten.native_batch_norm_backward(
-        dy.to(x).contiguous().view(planes.shape),
-        planes,
-        one,
-        None,
-        None,
-        flat,
-        one,
-        True,
-        0.0,
-        [False, True, True],
-    )
+    # The gradients of gain and offset of a batch normalisation with a
+    # standard deviation of 1.
+    dy = torch.empty_like(x).copy_(dy) if dy.stride() != x.stride() else dy
+    sums = []
+    for dy_, image, mean_ in zip(
+        _images(dy.to(x)), _images(x), _by_image(x, mean), strict=True
+    ):
+        one = torch.ones_like(mean_)
+        _, *of_image = torch.ops.aten.native_batch_norm_backward(
+            dy_,
+            image,
+            one,
+            None,
+            None,
+            mean_,
+            one,
+            True,
+            0.0,
+            [False, True, True],
+        )
+        sums.append(of_image)
+    product, total = (torch.cat(each) for each in zip(*sums, strict=True))
     return product.view_as(mean), total.view_as(mean)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _images(x: Tensor) -> tuple[Tensor, ...]:
+    if x.is_contiguous():
+        return (x.view(1, x.shape[:2].numel(), -1),)
+    return x.split(1)
+
+
+def _by_image(x: Tensor, per_plane: Tensor) -> Tensor:
+    # The numbers of the planes of each image in a row.
+    rows = 1 if x.is_contiguous() else len(x)
+    return per_plane.to(x).reshape(rows, -1)
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -69,8 +69,13 @@ class GN(nn.GroupNorm):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch_ops.suits_native(x) and backend_of(x) is torch_ops:
-            # torch has the whole layer as one operator.
+        if (
+            x.is_contiguous()
+            and torch_ops.suits_native(x)
+            and backend_of(x) is torch_ops
+        ):
+            # torch has the whole layer as one operator. In channels last,
+            # its variances are differences of large numbers.
             of = self.num_groups, self.weight, self.bias, self.eps
             return torch.group_norm(x, *of)
         return normalize(x, self.coefficients)
