@@ -1,7 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Normalization layers for OpenMMLab at one or two images a GPU."""
 
-from .hooks import RepeatableHook, StepSyncHook
+from .fuse_norm_act import fuse_norm_act
+from .hooks import FuseNormActHook, RepeatableHook, StepSyncHook
 from .layers import BCN, GN, SN, ConvWS, SyncBN
 from .registry import register_bare_names
 from .safe_load import allow_mmengine_checkpoints
@@ -13,10 +14,12 @@ __all__ = [
     'GN',
     'SN',
     'ConvWS',
+    'FuseNormActHook',
     'RepeatableHook',
     'StepSync',
     'StepSyncHook',
     'SyncBN',
+    'fuse_norm_act',
 ]
 
 register_bare_names()

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -14,7 +14,11 @@ from .backend import backend_of
 Coefficients = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
-def normalize(x: Tensor, coefficients: Coefficients) -> Tensor:
+def normalize(
+    x: Tensor,
+    coefficients: Coefficients,
+    activation: nn.Module | None = None,
+) -> Tensor:
     r"""Normalise with a scale and a shift computed from the plane moments.
 
     .. math::
@@ -34,6 +38,8 @@ def normalize(x: Tensor, coefficients: Coefficients) -> Tensor:
             variance of each plane, both :math:`(N, C)` in float32 at least,
             and of the number of pixels a plane. Returns scale and shift,
             each broadcastable to :math:`(N, C)`.
+        activation: What is applied to the result. The Triton kernels do it
+            in the same pass, and recompute its argument in the backward.
 
     Shape:
         - Input: :math:`(N, C, *)`, any number of spatial dimensions; N may
@@ -55,52 +61,73 @@ def normalize(x: Tensor, coefficients: Coefficients) -> Tensor:
             f'expected an input of shape (N, C, *), got {tuple(x.shape)}'
         )
     if x.dim() == 2:
-        return normalize(x[..., None], coefficients)[..., 0]
+        return normalize(x[..., None], coefficients, activation)[..., 0]
     num_pixels = x.shape[2:].numel()
     if torch.compiler.is_compiling():
         # Plain operators: a compiler fuses them better than we order them,
         # and would take what travels along the wires for gradients.
         mean, var = torch_ops.differentiable_moments(x)
-        return torch_ops.affine(x, mean, *coefficients(mean, var, num_pixels))
-    wire, scale_wire, mean, var = _Moments.apply(x)
+        y = torch_ops.affine(x, mean, *coefficients(mean, var, num_pixels))
+        return y if activation is None else activation(y)
+    passes = backend_of(x)
+    fused = activation if passes.fuses(activation) else None
+    *wires, mean, var = _Moments.apply(x, passes, fused)
     scale, shift = coefficients(mean, var, num_pixels)
     scale, shift = scale.expand_as(mean), shift.expand_as(mean)
-    return _Affine.apply(wire, scale_wire, x, mean, scale, shift)
+    y = _Affine.apply(*wires, x, mean, scale, shift, passes, fused)
+    return y if activation is fused else activation(y)
 
 
 # The gradient of x has three terms: through the affine map, the mean and the
 # variance. Left to autograd they would be three tensors and two additions.
-# So _Moments hands _Affine two wires, tensors that hold nothing on the way
-# forward; on the way back _Affine sends dy and scale along them, in place of
-# their gradients, and _Moments forms the whole gradient in one pass. No one
-# else may use the wires, and a second derivative through them would be wrong.
+# So _Moments hands _Affine three wires, tensors that hold nothing on the way
+# forward; on the way back _Affine sends dy, scale and shift along them, in
+# place of their gradients, and _Moments forms the whole gradient in one pass.
+# No one else may use the wires, and a second derivative through them would be
+# wrong.
 
 
 class _Moments(Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> tuple[Tensor, ...]:
-        mean, var = backend_of(x).moments(x)
+    def forward(ctx, x: Tensor, passes, activation) -> tuple[Tensor, ...]:
+        mean, var = passes.moments(x)
         ctx.save_for_backward(x, mean)
+        ctx.passes, ctx.activation = passes, activation
         wire = x.new_empty(()).expand(x.shape)
-        return wire, torch.empty_like(mean), mean, var
+        return wire, torch.empty_like(mean), torch.empty_like(mean), mean, var
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy, scale, grad_mean, grad_var):
+    def backward(ctx, dy, scale, shift, grad_mean, grad_var):
         x, mean = ctx.saved_tensors
-        passes = backend_of(x)
-        return passes.input_grad(dy, x, mean, scale, grad_mean, grad_var)
+        gate = _gate(scale, shift, ctx.activation)
+        dx = ctx.passes.input_grad(
+            dy, x, mean, scale, grad_mean, grad_var, *gate
+        )
+        return dx, None, None
 
 
 class _Affine(Function):
     @staticmethod
-    def forward(ctx, wire, scale_wire, x, mean, scale, shift) -> Tensor:
-        ctx.save_for_backward(x, mean, scale)
-        return backend_of(x).affine(x, mean, scale, shift)
+    def forward(
+        ctx, wire, scale_wire, shift_wire, x, mean, scale, shift, *rest
+    ) -> Tensor:
+        ctx.save_for_backward(x, mean, scale, shift)
+        ctx.passes, ctx.activation = rest
+        gate = () if ctx.activation is None else (ctx.activation,)
+        return ctx.passes.affine(x, mean, scale, shift, *gate)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
-        x, mean, scale = ctx.saved_tensors
-        grad_scale, grad_shift = backend_of(x).plane_sums(dy, x, mean)
-        return dy, scale, None, -scale * grad_shift, grad_scale, grad_shift
+        x, mean, scale, shift = ctx.saved_tensors
+        gate = _gate(scale, shift, ctx.activation)
+        grad_scale, grad_shift = ctx.passes.plane_sums(dy, x, mean, *gate)
+        grad_mean = -scale * grad_shift
+        wires = dy, scale, shift
+        return *wires, None, grad_mean, grad_scale, grad_shift, None, None
+
+
+def _gate(scale, shift, activation) -> tuple:
+    # What leads back through an activation, for passes that compute it.
+    return () if activation is None else ((scale, shift, activation),)

@@ -7,12 +7,17 @@ another file with these four functions.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Pixels whose moments are taken at once on CPU. They come with a normalised
 # copy that nobody wants: if it is large, the system has to find fresh memory
 # for it, which takes longer than the moments.
 MOMENTS_AT_ONCE = 2**21
+
+
+def fuses(activation: nn.Module | None) -> bool:
+    """Whether an activation is part of the passes: none is."""
+    return False
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,12 @@ pass reads and writes an activation once, and computes in float32.
 
 import torch
 import triton
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import triton_kernels as kernels
+
+# Scale, shift and the activation behind: its argument is computed again.
+Gate = tuple[Tensor, Tensor, nn.Module]
 
 # Long in the direction of memory. Not too long in the other: planes may be as
 # small as the 7 x 7 of an RoI, and channels as few as 64.
@@ -19,6 +22,11 @@ CHANNELS_LAST_TILE = (64, 64)
 # when a part of it is idle, is short. A constant, so that results are the
 # same on every GPU.
 PROGRAMS = 4096
+ACTIVATIONS = {
+    nn.ReLU: 'relu',
+    nn.LeakyReLU: 'leaky_relu',
+    nn.SiLU: 'silu',
+}
 # What a program of the merge holds in registers at once.
 MERGED_PLANES, MAX_CHUNKS = 8, 512
 
@@ -36,7 +44,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each plane, in float32."""
     chunk_tiles, num_chunks = _split(x)
     partial = _per_plane(x, num_chunks)
-    _launch(kernels.moments, x, chunk_tiles, x, *partial)
+    _launch(kernels.moments, x, chunk_tiles, (x, *partial))
     if num_chunks == 1:
         mean, var = partial[..., 0]
         return mean, var
@@ -55,20 +63,40 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, var
 
 
-def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def fuses(activation: nn.Module | None) -> bool:
+    """Whether an activation is part of the passes."""
+    return type(activation) in ACTIVATIONS
+
+
+def affine(
+    x: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    activation: nn.Module | None = None,
+) -> Tensor:
     """``scale * (x - mean) + shift``, in the dtype and format of ``x``."""
     y = torch.empty_like(x)
-    per_plane = map(_dense, (mean, scale, shift))
-    _launch(kernels.affine, x, 1, x, *per_plane, y)
+    tensors = x, *map(_dense, (mean, scale, shift)), y
+    _launch(kernels.affine, x, 1, tensors, **_constants(activation))
     return y
 
 
-def plane_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane."""
+def plane_sums(
+    dy: Tensor, x: Tensor, mean: Tensor, gate: Gate | None = None
+) -> tuple[Tensor, Tensor]:
+    """``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane.
+
+    With a gate, ``dy`` is first led back through the activation, here and in
+    :func:`input_grad`.
+    """
     chunk_tiles, num_chunks = _split(x)
     partial = _per_plane(x, num_chunks)
-    dy = _in_format_of(x, dy)
-    _launch(kernels.sums, x, chunk_tiles, dy, x, _dense(mean), *partial)
+    scale, shift, activation = gate or (mean, mean, None)
+    per_plane = map(_dense, (mean, scale, shift))
+    tensors = _in_format_of(x, dy), x, *per_plane, *partial
+    constants = _constants(activation)
+    _launch(kernels.sums, x, chunk_tiles, tensors, **constants)
     product, total = partial[..., 0] if num_chunks == 1 else partial.sum(-1)
     return product, total
 
@@ -80,12 +108,14 @@ def input_grad(
     scale: Tensor,
     grad_mean: Tensor,
     grad_var: Tensor,
+    gate: Gate | None = None,
 ) -> Tensor:
     """Gradient of ``x`` through the affine map and through both moments."""
     dx = torch.empty_like(x)
-    per_plane = map(_dense, (mean, scale, grad_mean, grad_var))
-    dy = _in_format_of(x, dy)
-    _launch(kernels.input_grad, x, 1, dy, x, *per_plane, dx)
+    _, shift, activation = gate or (None, mean, None)
+    per_plane = map(_dense, (mean, scale, shift, grad_mean, grad_var))
+    tensors = _in_format_of(x, dy), x, *per_plane, dx
+    _launch(kernels.input_grad, x, 1, tensors, **_constants(activation))
     return dx
 
 
@@ -109,7 +139,20 @@ def _split(x: Tensor) -> tuple[int, int]:
     return chunk_tiles, triton.cdiv(tiles, chunk_tiles)
 
 
-def _launch(kernel, x: Tensor, chunk_tiles: int, *tensors: Tensor) -> None:
+def _constants(activation: nn.Module | None) -> dict[str, object]:
+    if activation is None:
+        return {'slope': 0.0, 'ACTIVATION': ''}
+    slope = getattr(activation, 'negative_slope', 0.0)
+    return {'slope': slope, 'ACTIVATION': ACTIVATIONS[type(activation)]}
+
+
+def _launch(
+    kernel: triton.JITFunction,
+    x: Tensor,
+    chunk_tiles: int,
+    tensors: tuple[Tensor, ...],
+    **of_kernel: object,
+) -> None:
     images, rows, num_pixels, (tile_rows, tile_pixels) = _layout(x)
     blocks = images * triton.cdiv(rows, tile_rows)
     chunks = triton.cdiv(num_pixels, chunk_tiles * tile_pixels)
@@ -117,13 +160,14 @@ def _launch(kernel, x: Tensor, chunk_tiles: int, *tensors: Tensor) -> None:
     with torch.cuda.device_of(x):
         kernel[(blocks * chunks,)](
             *tensors,
-            rows,
-            num_pixels,
-            chunk_tiles,
+            num_rows=rows,
+            num_pixels=num_pixels,
+            chunk_tiles=chunk_tiles,
             CHANNELS_LAST=channels_last,
             ALIGNED=(rows if channels_last else num_pixels) % 8 == 0,
             ROWS=tile_rows,
             PIXELS=tile_pixels,
+            **of_kernel,
         )
 
 

@@ -148,8 +148,10 @@ class BCN(nn.GroupNorm):
             self.eps,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return normalize(x, self.coefficients)
+    def forward(
+        self, x: Tensor, activation: nn.Module | None = None
+    ) -> Tensor:
+        return normalize(x, self.coefficients, activation)
 
     def start_steps(self) -> None:
         """Begin to keep sums for :class:`mmnorm.step_sync.StepSync`."""

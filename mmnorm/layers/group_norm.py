@@ -68,7 +68,9 @@ class GN(nn.GroupNorm):
             mean, var, self.num_groups, self.weight, self.bias, self.eps
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, activation: nn.Module | None = None
+    ) -> Tensor:
         if (
             x.is_contiguous()
             and torch_ops.suits_native(x)
@@ -77,8 +79,9 @@ class GN(nn.GroupNorm):
             # torch has the whole layer as one operator. In channels last,
             # its variances are differences of large numbers.
             of = self.num_groups, self.weight, self.bias, self.eps
-            return torch.group_norm(x, *of)
-        return normalize(x, self.coefficients)
+            y = torch.group_norm(x, *of)
+            return y if activation is None else activation(y)
+        return normalize(x, self.coefficients, activation)
 
     def extra_repr(self) -> str:
         return (

@@ -103,8 +103,10 @@ class SN(_InstanceNorm):
             self.eps,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return normalize(x, self.coefficients)
+    def forward(
+        self, x: Tensor, activation: nn.Module | None = None
+    ) -> Tensor:
+        return normalize(x, self.coefficients, activation)
 
     def extra_repr(self) -> str:
         return (

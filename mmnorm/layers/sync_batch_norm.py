@@ -2,7 +2,7 @@
 """Batch normalisation over all processes."""
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..functional import batch_coefficients, normalize
@@ -71,11 +71,13 @@ class SyncBN(_BatchNorm):
             mean, *batch, self.weight, self.bias, self.eps
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, activation: nn.Module | None = None
+    ) -> Tensor:
         if self.training:
-            return normalize(x, self.coefficients)
+            return normalize(x, self.coefficients, activation)
         # No plane moment is wanted here, so nothing beats torch's own pass.
-        return F.batch_norm(
+        y = F.batch_norm(
             x,
             self.running_mean,
             self.running_var,
@@ -83,3 +85,4 @@ class SyncBN(_BatchNorm):
             self.bias,
             eps=self.eps,
         )
+        return y if activation is None else activation(y)

@@ -10,11 +10,12 @@ import os
 import random
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 import torch
 import triton
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmnorm.functional import torch_ops, triton_kernels, triton_ops
 from mmnorm.functional.backend import backend_of
@@ -43,6 +44,7 @@ compiles = pytest.mark.skipif(INTERPRETED, reason='the interpreter does not')
 # always in float32.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 KERNELS = ('moments', 'merge', 'affine', 'sums', 'input_grad')
+ACTIVATIONS = (None, nn.ReLU(), nn.LeakyReLU(0.1), nn.SiLU())
 SHAPES = {
     'one pixel': (3, 5, 1, 1),
     'one channel': (2, 1, 5, 7),
@@ -68,7 +70,7 @@ def in_format(x: Tensor, channels_last: bool) -> Tensor:
     return x.contiguous()
 
 
-def check(x: Tensor, dy: Tensor) -> None:
+def check(x: Tensor, dy: Tensor, activation: nn.Module | None = None) -> None:
     """All four passes, and that x is neither copied nor reformatted."""
     x64, dy64 = x.double(), dy.double()
     x, dy = x.to(DEVICE), dy.to(DEVICE)
@@ -91,15 +93,20 @@ def check(x: Tensor, dy: Tensor) -> None:
     mean = mean32.double()
     mean32 = mean32.to(DEVICE)
     scale32, shift32, *grads32 = others.to(DEVICE)
-    y = triton_ops.affine(x, mean32, scale32, shift32)
-    close(y, torch_ops.affine(x64, mean, scale, shift), tolerance)
-    sums = triton_ops.plane_sums(dy, x, mean32)
+    y = triton_ops.affine(x, mean32, scale32, shift32, activation)
+    z64 = torch_ops.affine(x64, mean, scale, shift)
+    close(y, activation(z64) if activation else z64, tolerance)
+    gate = (scale32, shift32, activation) if activation else None
+    if activation:
+        z64.requires_grad_()
+        (dy64,) = torch.autograd.grad(activation(z64), z64, dy64)
+    sums = triton_ops.plane_sums(dy, x, mean32, gate)
     for actual, expected in zip(
         sums, torch_ops.plane_sums(dy64, x64, mean), strict=True
     ):
         assert actual.dtype == torch.float32
         close(actual / num_pixels, expected / num_pixels, 1e-5)
-    dx = triton_ops.input_grad(dy, x, mean32, scale32, *grads32)
+    dx = triton_ops.input_grad(dy, x, mean32, scale32, *grads32, gate)
     expected = torch_ops.input_grad(
         dy64, x64, mean, scale, grad_mean, grad_var
     )
@@ -114,7 +121,9 @@ def check(x: Tensor, dy: Tensor) -> None:
 @pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
 def test_corner_shapes(shape, channels_last):
     x, dy = torch.randn(2, *shape)
-    check(in_format(2 * x + 0.7, channels_last), in_format(dy, channels_last))
+    x, dy = in_format(2 * x + 0.7, channels_last), in_format(dy, channels_last)
+    for activation in ACTIVATIONS:
+        check(x, dy, activation)
 
 
 @runs
@@ -135,7 +144,8 @@ def test_random_shapes(seed):
     dy = dy.to(draw.choice(dtypes))
     # Each of the two in a format of its own.
     formats = draw.choices([False, True], k=2)
-    check(in_format(x, formats[0]), in_format(dy, formats[1]))
+    x, dy = in_format(x, formats[0]), in_format(dy, formats[1])
+    check(x, dy, draw.choice(ACTIVATIONS))
 
 
 @runs
@@ -208,6 +218,31 @@ def test_layers(monkeypatch, name, channels_last):
 
 
 @runs
+@pytest.mark.parametrize('activation', ACTIVATIONS[1:], ids=repr)
+@pytest.mark.parametrize('name', ['GN', 'BCN batch'])
+def test_layers_that_activate(monkeypatch, name, activation):
+    layer, x = make_layer(name), make_input((2, CHANNELS, 12, 13))
+    expected = run(layer, lambda norm, x: activation(norm(x)), x)
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    # One that is left to its module would fail.
+    monkeypatch.setattr(type(activation), 'forward', None)
+    x = x.detach().float().to(DEVICE)
+    layer.float().to(DEVICE)
+    actual = run(layer, lambda norm, x: norm(x, activation), x)
+    actual = {k: v.to(expected[k]) for k, v in actual.items()}
+    assert_same(actual, expected, tolerance=1e-4)
+
+
+@runs
+def test_relu_of_numbers_that_are_none():
+    x = torch.tensor([[[float('nan'), float('-inf'), 1.0, -1.0]]])
+    x = x.to(DEVICE)
+    one, zero = torch.ones(1, 1).to(x), torch.zeros(1, 1).to(x)
+    y = triton_ops.affine(x, zero, one, zero, nn.ReLU())
+    torch.testing.assert_close(y, x.relu(), equal_nan=True)
+
+
+@runs
 def test_left_to_torch_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     x = torch.rand(2, 3, 4, 5, device=DEVICE)
@@ -235,8 +270,16 @@ def test_interpreted():
 
 @compiles
 @pytest.mark.parametrize('channels_last', [False, True])
-@pytest.mark.parametrize('name', KERNELS)
-def test_compiles_for_a_gpu(monkeypatch, tmp_path, name, channels_last):
+@pytest.mark.parametrize(
+    'name, activation',
+    [
+        *((name, '') for name in KERNELS),
+        *product(KERNELS[2:], triton_ops.ACTIVATIONS.values()),
+    ],
+)
+def test_compiles_for_a_gpu(
+    monkeypatch, tmp_path, name, activation, channels_last
+):
     # Needs no GPU. Activations are read and written 16 bytes at once.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     kernel = getattr(triton_kernels, name)
@@ -246,6 +289,7 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, name, channels_last):
         else triton_ops.CONTIGUOUS_TILE
     )
     constants = {
+        'ACTIVATION': activation,
         'CHANNELS_LAST': channels_last,
         'ALIGNED': True,
         'ROWS': rows,
@@ -263,7 +307,8 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, name, channels_last):
             signature[argument] = '*fp16'
             aligned[(i,)] = [['tt.divisibility', 16]]
         else:
-            signature[argument] = '*fp32' if '_ptr' in argument else 'i32'
+            number = 'fp32' if argument == 'slope' else 'i32'
+            signature[argument] = '*fp32' if '_ptr' in argument else number
     source = triton.compiler.ASTSource(kernel, signature, values, aligned)
     target = triton.backends.compiler.GPUTarget('cuda', 90, 32)
     ptx = triton.compile(source, target=target).asm['ptx']
@@ -279,7 +324,7 @@ def test_no_size_is_compiled_for(name):
             is_small = parameter.name not in ('dy_ptr', 'x_ptr', 'y_ptr')
             is_small = is_small and parameter.name != 'dx_ptr'
             assert parameter.do_not_specialize_on_alignment == is_small
-        elif not parameter.is_constexpr:
+        elif not parameter.is_constexpr and parameter.name != 'slope':
             assert parameter.do_not_specialize
 
 
