@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from .functional.backend import with_kernels
 
+
+@with_kernels('triton_statistics')
 def batch_sums(mean: Tensor, var: Tensor, num_pixels: int) -> Tensor:
     """First and second moments and count of a batch, ready to be added.
 

@@ -11,7 +11,10 @@ subtract, so nothing here reads an activation.
 
 from torch import Tensor
 
+from .backend import with_kernels
 
+
+@with_kernels('triton_coefficients')
 def group_coefficients(
     mean: Tensor,
     var: Tensor,
@@ -54,6 +57,7 @@ def group_coefficients(
     return scale, shift
 
 
+@with_kernels('triton_coefficients')
 def batch_coefficients(
     mean: Tensor,
     batch_mean: Tensor,
@@ -76,6 +80,7 @@ def batch_coefficients(
     return scale, scale * (mean - batch_mean) + bias
 
 
+@with_kernels('triton_coefficients')
 def batch_channel_coefficients(
     mean: Tensor,
     var: Tensor,
@@ -109,6 +114,7 @@ def batch_channel_coefficients(
     return scale * alpha, shift
 
 
+@with_kernels('triton_coefficients')
 def switchable_coefficients(
     mean: Tensor,
     var: Tensor,

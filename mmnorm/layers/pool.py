@@ -5,7 +5,7 @@ from collections import deque
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..sync import all_reduce
 
@@ -58,9 +58,11 @@ class Pool:
             *(torch.stack(f).index_select(0, nearest)[0] for f in fields)
         )
 
-    def remember(self, call: Call) -> None:
+    def remember(self, sums: Tensor, total: Tensor, stats: nn.Module) -> None:
+        """Keep what this forward had and moved, if it may be run again."""
         if may_run_again():
-            self.calls.append(Call(*(field.detach() for field in call)))
+            running = stats.running_mean.clone(), stats.running_var.clone()
+            self.calls.append(Call(sums.detach(), total.detach(), *running))
 
     def reduce(self, sums: Tensor, total: Tensor | None = None) -> Tensor:
         if not self.sync:

@@ -11,8 +11,9 @@ a step that overflowed can be skipped and leaves no trace.
 import torch
 from torch import Tensor, nn
 
+from ..functional.backend import with_kernels
 from ..sync import moments_of
-from .pool import Call, Pool
+from .pool import Pool
 
 
 def running_statistics(stats: nn.Module) -> tuple[Tensor, Tensor]:
@@ -40,21 +41,17 @@ def batch_statistics(
     """
     if not stats.training:
         return running_statistics(stats)
+    kind = 'unbiased' if unbiased else 'biased'
     call = pool.recall(sums)
-    total = pool.reduce(sums, None if call is None else call.total)
-    mean, var, count = moments_of(total)
-    enough = count > 1
-    if call is None:
-        correction = count / (count - 1).clamp(min=1) if unbiased else 1
-        # Detached, for the second run must save for backward what this saves.
-        _update(stats, mean, var.detach() * correction, enough)
-        call = Call(sums, total, *running_statistics(stats))
-        pool.remember(call)
-    dtype = torch.promote_types(stats.running_mean.dtype, torch.float32)
-    return (
-        torch.where(enough, mean.to(dtype), call.running_mean.to(dtype)),
-        torch.where(enough, var.to(dtype), call.running_var.to(dtype)),
-    )
+    if call is not None:
+        # The same operators, for the second run must save for backward what
+        # the first has saved.
+        total = pool.reduce(sums, call.total)
+        return settle(total, *_tracked(stats, call), kind, False)
+    total = pool.reduce(sums)
+    settled = settle(total, *_tracked(stats, stats), kind)
+    pool.remember(sums, total, stats)
+    return settled
 
 
 @torch.no_grad()
@@ -71,16 +68,16 @@ def estimated_statistics(
     if not stats.training:
         return running_statistics(stats)
     call = pool.recall(sums)
-    if call is None:
-        total = pool.reduce(sums)
-        move_estimates(stats, total)
-        call = Call(sums, total, *running_statistics(stats))
-        pool.remember(call)
-    return call.running_mean, call.running_var
+    if call is not None:
+        return call.running_mean, call.running_var
+    total = pool.reduce(sums)
+    moved = move_estimates(stats, total)
+    pool.remember(sums, total, stats)
+    return moved
 
 
 @torch.no_grad()
-def move_estimates(stats: nn.Module, total: Tensor) -> None:
+def move_estimates(stats: nn.Module, total: Tensor) -> tuple[Tensor, Tensor]:
     """Move the estimated statistics towards those of a batch.
 
     The variance is taken about the estimated mean as it was before: at one
@@ -90,24 +87,64 @@ def move_estimates(stats: nn.Module, total: Tensor) -> None:
         stats: Where the running statistics live.
         total: The sums of all processes.
     """
-    mean, var, count = moments_of(total)
-    about_old = var + (mean - stats.running_mean).square()
-    _update(stats, mean, about_old, count > 0)
+    return settle(total, *_tracked(stats, stats), 'estimated')
 
 
-@torch.no_grad()
-def _update(
-    stats: nn.Module, mean: Tensor, var: Tensor, enough: Tensor
-) -> None:
-    valid = enough & mean.isfinite().all() & var.isfinite().all()
-    stats.num_batches_tracked += valid
-    if stats.momentum is None:  # the mean of all batches so far
-        rate = 1 / stats.num_batches_tracked.clamp(min=1).double()
-    else:
-        rate = stats.momentum
-    for running, new in (
-        (stats.running_mean, mean),
-        (stats.running_var, var),
-    ):
-        moved = running + rate * (new - running)
-        running.copy_(torch.where(valid, moved.to(running.dtype), running))
+@with_kernels('triton_statistics')
+def settle(
+    sums: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+    momentum: float | None,
+    kind: str,
+    update: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance to normalise with, once the running ones have moved.
+
+    Args:
+        sums: Of all processes.
+        running_mean: Moved in place, as are the next two.
+        running_var: Likewise.
+        num_batches_tracked: Likewise.
+        momentum: Share of the new batch.
+        kind: ``'estimated'`` to normalise with the running statistics,
+            ``'biased'`` or ``'unbiased'`` for those of the batch, by which
+            variance the running one keeps.
+        update: Whether to move anything.
+    """
+    mean, var, count = moments_of(sums)
+    enough = count > (0 if kind == 'estimated' else 1)
+    if update:
+        with torch.no_grad():
+            new_var = var
+            if kind == 'unbiased':
+                new_var = var * count / (count - 1).clamp(min=1)
+            elif kind == 'estimated':
+                new_var = var + (mean - running_mean).square()
+            valid = enough & mean.isfinite().all() & new_var.isfinite().all()
+            num_batches_tracked += valid
+            if momentum is None:  # the mean of all batches so far
+                momentum = 1 / num_batches_tracked.clamp(min=1).double()
+            for running, new in (
+                (running_mean, mean),
+                (running_var, new_var),
+            ):
+                moved = (running + momentum * (new - running)).to(running)
+                running.copy_(torch.where(valid, moved, running))
+    if kind == 'estimated':
+        return running_mean.clone(), running_var.clone()
+    dtype = torch.promote_types(running_mean.dtype, torch.float32)
+    return (
+        torch.where(enough, mean.to(dtype), running_mean.to(dtype)),
+        torch.where(enough, var.to(dtype), running_var.to(dtype)),
+    )
+
+
+def _tracked(stats: nn.Module, running: object) -> tuple:
+    return (
+        running.running_mean,
+        running.running_var,
+        stats.num_batches_tracked,
+        stats.momentum,
+    )

@@ -1,15 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The Triton kernels against the torch operators in float64.
+"""The Triton passes against the torch operators in float64."""
 
-On a GPU where there is one. Elsewhere by Triton's interpreter, which has to
-be chosen before the kernels are imported: ``test_interpreted`` runs this
-file once more, in a process of its own.
-"""
-
-import os
 import random
-import subprocess
-import sys
 from itertools import product
 
 import pytest
@@ -29,16 +21,7 @@ from ..layers.cases import (
     make_layer,
     run,
 )
-
-INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
-DEVICE = 'cpu' if INTERPRETED else 'cuda'
-HAS_GPU = torch.cuda.is_available() and not INTERPRETED
-runs = pytest.mark.skipif(
-    not HAS_GPU and not INTERPRETED,
-    reason='no GPU; test_interpreted runs it on CPU',
-)
-needs_gpu = pytest.mark.skipif(not HAS_GPU, reason='no GPU')
-compiles = pytest.mark.skipif(INTERPRETED, reason='the interpreter does not')
+from .devices import DEVICE, compiles, needs_gpu, runs
 
 # Of what is returned in the dtype of x, a rounding; what is per plane is
 # always in float32.
@@ -253,19 +236,6 @@ def test_left_to_torch_operators(monkeypatch):
         y = layer(x)
         y.sum().backward()
         assert y.shape == x.grad.shape == x.shape
-
-
-@pytest.mark.skipif(
-    INTERPRETED or HAS_GPU, reason='the kernels run in this process'
-)
-def test_interpreted():
-    done = subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', '-x', __file__],
-        env=os.environ | {'TRITON_INTERPRET': '1'},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
 
 
 @compiles

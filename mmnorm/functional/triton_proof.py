@@ -1,0 +1,82 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Whether the Triton kernels agree with the torch operators on a device."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from ..layers.running import settle
+from ..sync import batch_sums
+from . import (
+    coefficients,
+    torch_ops,
+    triton_coefficients,
+    triton_ops,
+    triton_statistics,
+)
+
+
+def largest_error(device: torch.device) -> float:
+    """The largest difference between the two on small random numbers."""
+    pairs = chain(*(f(device) for f in (_passes, _coefficients, _statistics)))
+    return max((a - b).abs().max().item() for a, b in pairs)
+
+
+def _passes(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    draw = torch.Generator(device).manual_seed(0)
+    x, dy = torch.randn(2, 2, 24, 40, 41, device=device, generator=draw)
+    numbers = torch.randn(4, 2, 24, device=device, generator=draw)
+    scale, shift, *grads = numbers
+
+    def of(passes) -> tuple[Tensor, ...]:
+        mean, var = passes.moments(x)
+        y = passes.affine(x, mean, scale, shift)
+        sums = passes.plane_sums(dy, x, mean)
+        dx = passes.input_grad(dy, x, mean, scale, *grads)
+        return mean, var, y, *sums, dx
+
+    yield from zip(of(triton_ops), of(torch_ops), strict=True)
+
+
+def _coefficients(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    draw = torch.Generator(device).manual_seed(0)
+    planes = torch.rand(4, 3, 24, device=device, generator=draw)
+    channels = torch.rand(6, 24, device=device, generator=draw)
+    logits = torch.rand(2, 3, device=device, generator=draw)
+
+    def of(function, *arguments) -> tuple[Tensor, ...]:
+        mean, var, *grads = planes.unbind()
+        mean, var = mean.requires_grad_(), var.requires_grad_()
+        y = function(mean, var, *arguments)
+        return *y, *torch.autograd.grad(y, (mean, var), grads)
+
+    batch, affine = channels[:4], channels[4:]
+    for name, arguments in (
+        ('batch_channel_coefficients', (4, (*batch, 0.1), *affine, 0.1)),
+        ('switchable_coefficients', (batch[:2], *logits, *affine, 0.1)),
+    ):
+        formula = getattr(coefficients, name).__wrapped__
+        kernel = getattr(triton_coefficients, name)
+        yield from zip(
+            of(kernel, *arguments), of(formula, *arguments), strict=True
+        )
+
+
+def _statistics(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    draw = torch.Generator(device).manual_seed(0)
+    mean, var = torch.rand(2, 3, 24, device=device, generator=draw)
+    sums = batch_sums.__wrapped__(mean, var, 5)
+    # Of ones, for the sums are large.
+    yield triton_statistics.batch_sums(mean, var, 5) / sums, sums / sums
+    for kind in ('biased', 'unbiased', 'estimated'):
+
+        def of(function, kind=kind) -> tuple[Tensor, ...]:
+            running = mean[0].clone(), var[0].clone()
+            number = torch.tensor(3, device=device)
+            return *function(sums, *running, number, 0.3, kind), *running
+
+        yield from zip(
+            of(triton_statistics.settle), of(settle.__wrapped__), strict=True
+        )

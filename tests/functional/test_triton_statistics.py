@@ -1,0 +1,150 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The statistics of a batch by Triton kernels against plain operators."""
+
+import pytest
+import torch
+import triton
+from torch import Tensor
+
+from mmnorm.functional import triton_statistics
+from mmnorm.functional import triton_statistics_kernels as kernels
+from mmnorm.layers.running import settle
+from mmnorm.sync import batch_sums
+
+from .devices import DEVICE, compiles, runs
+
+KERNELS = (
+    kernels.batch_sums,
+    kernels.batch_sums_grad,
+    kernels.settle,
+    kernels.settle_grad,
+)
+KINDS = ('biased', 'unbiased', 'estimated')
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(
+        actual.double().cpu(),
+        expected.double(),
+        rtol=tolerance,
+        atol=tolerance,
+        equal_nan=True,
+    )
+
+
+@runs
+@pytest.mark.parametrize('n, c', [(1, 1), (2, 6), (0, 6), (70, 130)])
+def test_batch_sums(n, c):
+    planes = torch.randn(2, n, c)
+    grad = torch.randn(2 * c + 1, dtype=torch.float64)
+    results = []
+    for device, function in (
+        ('cpu', batch_sums.__wrapped__),
+        (DEVICE, triton_statistics.batch_sums),
+    ):
+        mean, var = (p.to(device).requires_grad_() for p in planes)
+        sums = function(mean, var, 15_200)
+        assert sums.dtype == torch.float64
+        sums.backward(grad.to(device))
+        results.append((sums.detach(), mean.grad, var.grad))
+    close(results[1][0], results[0][0], 1e-12)
+    for actual, expected in zip(*reversed(results), strict=True):
+        close(actual, expected)
+
+
+def settled(function, device, sums, running, *rest) -> list[Tensor]:
+    # Results, what has moved, and the gradient.
+    sums = sums.to(device).requires_grad_()
+    *running, tracked = (r.to(device, copy=True) for r in running)
+    mean, var = function(sums, *running, tracked, *rest)
+    seen = [mean.detach(), var.detach(), *running, tracked]
+    if mean.requires_grad:
+        weights = torch.linspace(1, 2, len(mean)).to(mean)
+        (weights * (mean + 3 * var)).sum().backward()
+        seen.append(sums.grad)
+    return seen
+
+
+@runs
+@pytest.mark.parametrize('update', [True, False])
+@pytest.mark.parametrize('momentum', [0.3, None])
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    'case', ['usual', 'none', 'one', 'nan', 'inf', 'flat']
+)
+def test_settle(monkeypatch, kind, case, momentum, update):
+    if kind == 'estimated' and not update:
+        pytest.skip('nothing asks for it')
+    monkeypatch.setattr(triton_statistics, 'TOGETHER', 32)
+    c = 70
+    mean, var = torch.randn(3, c), torch.rand(3, c)
+    if case == 'flat':  # rounding may give a variance below 0
+        mean, var = mean[:1].expand(3, c) * 1e3, torch.zeros(3, c)
+    if case in ('nan', 'inf'):
+        mean[0, 40] = float(case)
+    images, num_pixels = {'none': (0, 5), 'one': (1, 1)}.get(case, (3, 7))
+    sums = batch_sums(mean[:images], var[:images], num_pixels)
+    running = torch.randn(c), torch.rand(c), torch.tensor(4)
+    rest = momentum, kind, update
+    plain = settled(settle.__wrapped__, 'cpu', sums, running, *rest)
+    fused = settled(triton_statistics.settle, DEVICE, sums, running, *rest)
+    for actual, expected in zip(fused, plain, strict=True):
+        assert actual.dtype == expected.dtype
+        close(actual, expected)
+    moved = not torch.equal(plain[2], running[0])
+    enough = case in ('usual', 'flat') or (
+        case == 'one' and kind == 'estimated'
+    )
+    assert moved == (update and enough)
+
+
+@runs
+def test_left_to_plain_operators(monkeypatch):
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    monkeypatch.setattr(triton_statistics._BatchSums, 'apply', None)
+    monkeypatch.setattr(triton_statistics._Settle, 'apply', None)
+    half = torch.rand(2, 4, device=DEVICE, dtype=torch.half)
+    sums = batch_sums(half, half, 5)
+    settle(sums, *half, torch.tensor(0, device=DEVICE), 0.1, 'biased')
+
+
+@compiles
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
+def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, kind):
+    # Needs no GPU.
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    constants = {
+        'KIND': kind,
+        'CUMULATIVE': True,
+        'UPDATE': True,
+        'IMAGES': 32,
+        'BLOCK': 64,
+    }
+    signature, values = {}, {}
+    for i, argument in enumerate(kernel.arg_names):
+        if argument in constants:
+            signature[argument] = 'constexpr'
+            values[(i,)] = constants[argument]
+        elif argument == 'num_batches_ptr':
+            signature[argument] = '*i64'
+        elif argument.endswith('sums_ptr'):
+            signature[argument] = '*fp64'
+        elif argument.endswith('_ptr'):
+            signature[argument] = '*fp32'
+        else:
+            number = 'fp32' if argument == 'momentum' else 'i32'
+            signature[argument] = number
+    source = triton.compiler.ASTSource(kernel, signature, values)
+    target = triton.backends.compiler.GPUTarget('cuda', 90, 32)
+    assert '.f64' in triton.compile(source, target=target).asm['ptx']
+
+
+@compiles
+@pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
+def test_no_size_is_compiled_for(kernel):
+    for parameter in kernel.params:
+        if parameter.name.endswith('_ptr'):
+            assert parameter.do_not_specialize_on_alignment
+        elif not parameter.is_constexpr and parameter.name != 'momentum':
+            assert parameter.do_not_specialize
