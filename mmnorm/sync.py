@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from .functional.backend import with_kernels
 
 
-@with_kernels('triton_statistics')
+@with_kernels('statistics')
 def batch_sums(mean: Tensor, var: Tensor, num_pixels: int) -> Tensor:
     """First and second moments and count of a batch, ready to be added.
 

@@ -31,7 +31,7 @@ def backend_of(x: Tensor) -> ModuleType:
         ValueError: If ``MMNORM_BACKEND`` is none of its values, or asks for
             Triton where it cannot run.
     """
-    kernels = _kernels('triton_ops', x)
+    kernels = _kernels('passes', x)
     return kernels if kernels and kernels.suits(x) else torch_ops
 
 
@@ -85,17 +85,17 @@ def _module(name: str) -> ModuleType | None:
         import triton  # noqa: F401
     except ImportError:  # torch comes without it on some platforms
         return None
-    return importlib.import_module(f'.{name}', __package__)
+    return importlib.import_module(f'.kernels.{name}', __package__)
 
 
 @functools.cache
 def _works(device: torch.device) -> bool:
     # Once a device, for there are GPUs, drivers and compilers that no one
     # has tried: the kernels have to agree with the torch operators.
-    if _module('triton_ops') is None:
+    if _module('passes') is None:
         return False
     try:
-        error = _module('triton_proof').largest_error(device)
+        error = _module('proof').largest_error(device)
     except Exception as exception:  # whatever a compiler may raise
         reason = f'{type(exception).__name__}: {exception}'.splitlines()[0]
     else:

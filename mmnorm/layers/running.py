@@ -90,7 +90,7 @@ def move_estimates(stats: nn.Module, total: Tensor) -> tuple[Tensor, Tensor]:
     return settle(total, *_tracked(stats, stats), 'estimated')
 
 
-@with_kernels('triton_statistics')
+@with_kernels('statistics')
 def settle(
     sums: Tensor,
     running_mean: Tensor,

@@ -34,7 +34,7 @@ def test_cpu_has_torch_operators(monkeypatch, choice):
 @CUDA
 def test_gpu_has_kernels_unless_told_otherwise(monkeypatch):
     x = X.cuda()
-    assert backend.backend_of(x).__name__.endswith('triton_ops')
+    assert backend.backend_of(x).__name__.endswith('kernels.passes')
     assert backend.backend_of(x.double()) is torch_ops
     monkeypatch.setenv('MMNORM_BACKEND', 'torch')
     assert backend.backend_of(x) is torch_ops
@@ -100,6 +100,6 @@ def test_runs_without_triton():
         "import sys; sys.modules['triton'] = None; "
         'import torch, mmnorm; from mmnorm.functional import backend; '
         'mmnorm.SN(4)(torch.rand(2, 4, 3, 3)).sum().backward(); '
-        "assert backend._module('triton_ops') is None"
+        "assert backend._module('passes') is None"
     )
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from . import triton_statistics_kernels as kernels
+from . import statistics_kernels as kernels
 
 IMAGES, BLOCK = 32, 64
 # Channels that one program looks at together, where one has to see all.

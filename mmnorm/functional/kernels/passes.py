@@ -1,15 +1,16 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 r"""The four passes over an activation, as Triton kernels.
 
-The same functions as :mod:`torch_ops`, for what :func:`suits` accepts. Each
-pass reads and writes an activation once, and computes in float32.
+The same functions as in :mod:`mmnorm.functional.torch_ops`, for what
+:func:`suits` accepts. Each pass reads and writes an activation once, and
+computes in float32.
 """
 
 import torch
 import triton
 from torch import Tensor, nn
 
-from . import triton_kernels as kernels
+from . import pass_kernels as kernels
 
 # Scale, shift and the activation behind: its argument is computed again.
 Gate = tuple[Tensor, Tensor, nn.Module]

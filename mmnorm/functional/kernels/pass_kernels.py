@@ -5,7 +5,7 @@
 import triton
 import triton.language as tl
 
-from .triton_tiles import kernel, one_tile, place, tile
+from .tiles import kernel, one_tile, place, tile
 
 
 @triton.jit

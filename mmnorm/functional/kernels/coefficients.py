@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The coefficients of every norm, one launch forward and one backward.
 
-The same functions as :mod:`coefficients`, for float32 moments on a GPU, with
-their gradients written out.
+The same functions as in :mod:`mmnorm.functional.coefficients`, for float32
+moments on a GPU, with their gradients written out.
 """
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from . import triton_coefficient_kernels as kernels
-from . import triton_switchable_kernels as switchable_kernels
+from . import batch_channel_kernels as kernels
+from . import switchable_kernels
 
 # Numbers in registers at once; and channels, where there are no groups.
 TILE, CHANNELS = 2048, 64

@@ -6,8 +6,8 @@ import torch
 import triton
 from torch import Tensor
 
-from mmnorm.functional import triton_statistics
-from mmnorm.functional import triton_statistics_kernels as kernels
+from mmnorm.functional.kernels import statistics
+from mmnorm.functional.kernels import statistics_kernels as kernels
 from mmnorm.layers.running import settle
 from mmnorm.sync import batch_sums
 
@@ -40,7 +40,7 @@ def test_batch_sums(n, c):
     results = []
     for device, function in (
         ('cpu', batch_sums.__wrapped__),
-        (DEVICE, triton_statistics.batch_sums),
+        (DEVICE, statistics.batch_sums),
     ):
         mean, var = (p.to(device).requires_grad_() for p in planes)
         sums = function(mean, var, 15_200)
@@ -75,7 +75,7 @@ def settled(function, device, sums, running, *rest) -> list[Tensor]:
 def test_settle(monkeypatch, kind, case, momentum, update):
     if kind == 'estimated' and not update:
         pytest.skip('nothing asks for it')
-    monkeypatch.setattr(triton_statistics, 'TOGETHER', 32)
+    monkeypatch.setattr(statistics, 'TOGETHER', 32)
     c = 70
     mean, var = torch.randn(3, c), torch.rand(3, c)
     if case == 'flat':  # rounding may give a variance below 0
@@ -87,7 +87,7 @@ def test_settle(monkeypatch, kind, case, momentum, update):
     running = torch.randn(c), torch.rand(c), torch.tensor(4)
     rest = momentum, kind, update
     plain = settled(settle.__wrapped__, 'cpu', sums, running, *rest)
-    fused = settled(triton_statistics.settle, DEVICE, sums, running, *rest)
+    fused = settled(statistics.settle, DEVICE, sums, running, *rest)
     for actual, expected in zip(fused, plain, strict=True):
         assert actual.dtype == expected.dtype
         close(actual, expected)
@@ -101,8 +101,8 @@ def test_settle(monkeypatch, kind, case, momentum, update):
 @runs
 def test_left_to_plain_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
-    monkeypatch.setattr(triton_statistics._BatchSums, 'apply', None)
-    monkeypatch.setattr(triton_statistics._Settle, 'apply', None)
+    monkeypatch.setattr(statistics._BatchSums, 'apply', None)
+    monkeypatch.setattr(statistics._Settle, 'apply', None)
     half = torch.rand(2, 4, device=DEVICE, dtype=torch.half)
     sums = batch_sums(half, half, 5)
     settle(sums, *half, torch.tensor(0, device=DEVICE), 0.1, 'biased')

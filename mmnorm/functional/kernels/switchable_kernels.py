@@ -5,7 +5,7 @@
 import triton
 import triton.language as tl
 
-from .triton_coefficient_kernels import kernel
+from .batch_channel_kernels import kernel
 
 
 @triton.jit

@@ -7,15 +7,11 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from ..layers.running import settle
-from ..sync import batch_sums
-from . import (
-    coefficients,
-    torch_ops,
-    triton_coefficients,
-    triton_ops,
-    triton_statistics,
-)
+from ...layers.running import settle
+from ...sync import batch_sums
+from .. import coefficients as formulas
+from .. import torch_ops
+from . import coefficients, passes, statistics
 
 
 def largest_error(device: torch.device) -> float:
@@ -30,14 +26,14 @@ def _passes(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     numbers = torch.randn(4, 2, 24, device=device, generator=draw)
     scale, shift, *grads = numbers
 
-    def of(passes) -> tuple[Tensor, ...]:
-        mean, var = passes.moments(x)
-        y = passes.affine(x, mean, scale, shift)
-        sums = passes.plane_sums(dy, x, mean)
-        dx = passes.input_grad(dy, x, mean, scale, *grads)
+    def of(backend) -> tuple[Tensor, ...]:
+        mean, var = backend.moments(x)
+        y = backend.affine(x, mean, scale, shift)
+        sums = backend.plane_sums(dy, x, mean)
+        dx = backend.input_grad(dy, x, mean, scale, *grads)
         return mean, var, y, *sums, dx
 
-    yield from zip(of(triton_ops), of(torch_ops), strict=True)
+    yield from zip(of(passes), of(torch_ops), strict=True)
 
 
 def _coefficients(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -57,8 +53,8 @@ def _coefficients(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         ('batch_channel_coefficients', (4, (*batch, 0.1), *affine, 0.1)),
         ('switchable_coefficients', (batch[:2], *logits, *affine, 0.1)),
     ):
-        formula = getattr(coefficients, name).__wrapped__
-        kernel = getattr(triton_coefficients, name)
+        formula = getattr(formulas, name).__wrapped__
+        kernel = getattr(coefficients, name)
         yield from zip(
             of(kernel, *arguments), of(formula, *arguments), strict=True
         )
@@ -69,7 +65,7 @@ def _statistics(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     mean, var = torch.rand(2, 3, 24, device=device, generator=draw)
     sums = batch_sums.__wrapped__(mean, var, 5)
     # Of ones, for the sums are large.
-    yield triton_statistics.batch_sums(mean, var, 5) / sums, sums / sums
+    yield statistics.batch_sums(mean, var, 5) / sums, sums / sums
     for kind in ('biased', 'unbiased', 'estimated'):
 
         def of(function, kind=kind) -> tuple[Tensor, ...]:
@@ -78,5 +74,5 @@ def _statistics(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
             return *function(sums, *running, number, 0.3, kind), *running
 
         yield from zip(
-            of(triton_statistics.settle), of(settle.__wrapped__), strict=True
+            of(statistics.settle), of(settle.__wrapped__), strict=True
         )

@@ -8,23 +8,24 @@ import torch
 import triton
 from torch import Tensor, nn
 
-from mmnorm.functional import (
-    backend,
+from mmnorm.functional import backend
+from mmnorm.functional import coefficients as formulas
+from mmnorm.functional.kernels import (
+    batch_channel_kernels,
     coefficients,
-    triton_coefficient_kernels,
-    triton_coefficients,
-    triton_proof,
-    triton_switchable_kernels,
+    passes,
+    proof,
+    switchable_kernels,
 )
 
-from ..layers.cases import LAYERS, call, make_input, run
+from ...layers.cases import LAYERS, call, make_input, run
 from .devices import DEVICE, compiles, runs
 
 KERNELS = (
-    triton_coefficient_kernels.batch_channel,
-    triton_coefficient_kernels.batch_channel_grad,
-    triton_switchable_kernels.switchable,
-    triton_switchable_kernels.switchable_grad,
+    batch_channel_kernels.batch_channel,
+    batch_channel_kernels.batch_channel_grad,
+    switchable_kernels.switchable,
+    switchable_kernels.switchable_grad,
 )
 # Images, channels, groups.
 SIZES = {
@@ -114,14 +115,14 @@ def check(n: int, case: tuple, c: int, dtype=torch.float32) -> None:
     moments = [2 * mean - 0.4, var + 0.05]
     wide = to(moments, torch.float64, 'cpu')
     expected = compute(
-        coefficients,
+        formulas,
         name,
         wide,
         to(to(arguments, dtype, 'cpu'), torch.float64, 'cpu'),
         grads,
     )
     actual = compute(
-        triton_coefficients,
+        coefficients,
         name,
         to(moments, torch.float32, DEVICE),
         to(arguments, dtype, DEVICE),
@@ -158,8 +159,8 @@ def test_random_sizes(seed):
 @runs
 @pytest.mark.parametrize('tile, channels', [(16, 4), (64, 8)])
 def test_any_split(monkeypatch, tile, channels):
-    monkeypatch.setattr(triton_coefficients, 'TILE', tile)
-    monkeypatch.setattr(triton_coefficients, 'CHANNELS', channels)
+    monkeypatch.setattr(coefficients, 'TILE', tile)
+    monkeypatch.setattr(coefficients, 'CHANNELS', channels)
     for case in cases(12, 4).values():
         check(5, case, 12)
 
@@ -172,7 +173,7 @@ def test_same_bits_each_time():
         moments = to(list(torch.rand(2, 50, 12)), torch.float32, DEVICE)
         arguments = to(arguments, torch.float32, DEVICE)
         grads = torch.rand(2, 50, 12)
-        return compute(triton_coefficients, name, moments, arguments, grads)
+        return compute(coefficients, name, moments, arguments, grads)
 
     for a, b in zip(once(), once(), strict=True):
         assert torch.equal(a, b)
@@ -186,8 +187,8 @@ def test_layers_use_them(monkeypatch, name):
     x = x.detach().float().to(DEVICE)
     seen = []
     for kind in (
-        triton_coefficients._BatchChannel,
-        triton_coefficients._Switchable,
+        coefficients._BatchChannel,
+        coefficients._Switchable,
     ):
         monkeypatch.setattr(kind, 'apply', watch(kind.apply, seen))
     run(layer, call, x)
@@ -205,12 +206,12 @@ def watch(apply, seen: list):
 @runs
 def test_left_to_plain_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
-    monkeypatch.setattr(triton_coefficients._BatchChannel, 'apply', None)
+    monkeypatch.setattr(coefficients._BatchChannel, 'apply', None)
     for mean in (torch.rand(2, 8).double(), torch.rand(2, 8).half()):
         mean = mean.to(DEVICE)
-        coefficients.group_coefficients(mean, mean, 4, None, None, 0.1)
+        formulas.group_coefficients(mean, mean, 4, None, None, 0.1)
     none = torch.rand(0, 0, device=DEVICE)
-    assert not triton_coefficients.suits(none)
+    assert not coefficients.suits(none)
 
 
 @runs
@@ -218,7 +219,7 @@ def test_no_image(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     mean = torch.rand(0, 8, device=DEVICE, requires_grad=True)
     weight, bias = nn.Parameter(torch.rand(2, 8, device=DEVICE)).unbind()
-    scale, shift = coefficients.group_coefficients(
+    scale, shift = formulas.group_coefficients(
         mean, mean, 4, weight, bias, 0.1
     )
     grads = torch.autograd.grad((scale.sum() + shift.sum()), (weight, bias))
@@ -229,14 +230,14 @@ def test_no_image(monkeypatch):
 @runs
 def test_kernels_prove_to_work():
     device = torch.device(DEVICE)
-    assert triton_proof.largest_error(device) < 1e-4
+    assert proof.largest_error(device) < 1e-4
     assert backend._works(device)
 
 
 @runs
 @pytest.mark.parametrize('kernel', ['moments', 'plane_sums', 'input_grad'])
 def test_proof_finds_a_wrong_kernel(monkeypatch, kernel):
-    right = getattr(triton_proof.triton_ops, kernel)
+    right = getattr(passes, kernel)
 
     def wrong(*args):
         result = right(*args)
@@ -244,7 +245,7 @@ def test_proof_finds_a_wrong_kernel(monkeypatch, kernel):
             return result * 1.01
         return result[0] * 1.01, result[1]
 
-    monkeypatch.setattr(triton_proof.triton_ops, kernel, wrong)
+    monkeypatch.setattr(passes, kernel, wrong)
     with pytest.warns(UserWarning, match='do not work on'):
         assert not backend._works.__wrapped__(torch.device(DEVICE))
 

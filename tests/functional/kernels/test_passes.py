@@ -9,10 +9,11 @@ import torch
 import triton
 from torch import Tensor, nn
 
-from mmnorm.functional import torch_ops, triton_kernels, triton_ops
+from mmnorm.functional import torch_ops
 from mmnorm.functional.backend import backend_of
+from mmnorm.functional.kernels import pass_kernels, passes
 
-from ..layers.cases import (
+from ...layers.cases import (
     CHANNELS,
     LAYERS,
     assert_same,
@@ -57,15 +58,13 @@ def check(x: Tensor, dy: Tensor, activation: nn.Module | None = None) -> None:
     """All four passes, and that x is neither copied nor reformatted."""
     x64, dy64 = x.double(), dy.double()
     x, dy = x.to(DEVICE), dy.to(DEVICE)
-    assert triton_ops.suits(x)
+    assert passes.suits(x)
     num_pixels, tolerance = x.shape[2:].numel(), TOLERANCES[x.dtype]
     mean, var = torch_ops.moments(x64)
     others = torch.randn(4, *x.shape[:2])
     scale, shift, grad_mean, grad_var = others.double()
 
-    for actual, expected in zip(
-        triton_ops.moments(x), (mean, var), strict=True
-    ):
+    for actual, expected in zip(passes.moments(x), (mean, var), strict=True):
         assert actual.dtype == torch.float32
         torch.testing.assert_close(
             actual.double().cpu(), expected, rtol=1e-5, atol=1e-5
@@ -76,20 +75,20 @@ def check(x: Tensor, dy: Tensor, activation: nn.Module | None = None) -> None:
     mean = mean32.double()
     mean32 = mean32.to(DEVICE)
     scale32, shift32, *grads32 = others.to(DEVICE)
-    y = triton_ops.affine(x, mean32, scale32, shift32, activation)
+    y = passes.affine(x, mean32, scale32, shift32, activation)
     z64 = torch_ops.affine(x64, mean, scale, shift)
     close(y, activation(z64) if activation else z64, tolerance)
     gate = (scale32, shift32, activation) if activation else None
     if activation:
         z64.requires_grad_()
         (dy64,) = torch.autograd.grad(activation(z64), z64, dy64)
-    sums = triton_ops.plane_sums(dy, x, mean32, gate)
+    sums = passes.plane_sums(dy, x, mean32, gate)
     for actual, expected in zip(
         sums, torch_ops.plane_sums(dy64, x64, mean), strict=True
     ):
         assert actual.dtype == torch.float32
         close(actual / num_pixels, expected / num_pixels, 1e-5)
-    dx = triton_ops.input_grad(dy, x, mean32, scale32, *grads32, gate)
+    dx = passes.input_grad(dy, x, mean32, scale32, *grads32, gate)
     expected = torch_ops.input_grad(
         dy64, x64, mean, scale, grad_mean, grad_var
     )
@@ -136,8 +135,8 @@ def test_random_shapes(seed):
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_any_split(monkeypatch, programs, max_chunks, channels_last):
     # Chunks of several tiles, the last of which is shorter.
-    monkeypatch.setattr(triton_ops, 'PROGRAMS', programs)
-    monkeypatch.setattr(triton_ops, 'MAX_CHUNKS', max_chunks)
+    monkeypatch.setattr(passes, 'PROGRAMS', programs)
+    monkeypatch.setattr(passes, 'MAX_CHUNKS', max_chunks)
     x, dy = torch.randn(2, 1, 3, 30, 31)
     check(in_format(x, channels_last), dy)
 
@@ -147,10 +146,10 @@ def test_any_split(monkeypatch, programs, max_chunks, channels_last):
 @pytest.mark.parametrize('programs', [1, 4096])
 def test_large_mean(monkeypatch, dtype, programs):
     # Mean 1000, deviation 1: E[x^2] - E[x]^2 would have no digit left.
-    monkeypatch.setattr(triton_ops, 'PROGRAMS', programs)
+    monkeypatch.setattr(passes, 'PROGRAMS', programs)
     x = (torch.randn(1, 2, 40, 50) + 1000).to(dtype)
     expected = torch_ops.moments(x.double())
-    actual = triton_ops.moments(x.to(DEVICE))
+    actual = passes.moments(x.to(DEVICE))
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a.double().cpu(), e, rtol=1e-5, atol=0)
 
@@ -160,7 +159,7 @@ def test_constant_plane_has_no_variance():
     # Through whole tiles, a part of one, and the merge.
     for size in (3, 16, 20, 43):
         x = torch.full((2, 3, size, size), 7.0, device=DEVICE)
-        mean, var = triton_ops.moments(x)
+        mean, var = passes.moments(x)
         assert (mean == 7).all()
         assert (var == 0).all()
 
@@ -176,11 +175,11 @@ def test_expanded_gradient():
 @runs
 def test_same_bits_each_time():
     x, dy = torch.randn(2, 1, 3, 30, 31, device=DEVICE)
-    mean, var = triton_ops.moments(x)
-    product, total = triton_ops.plane_sums(dy, x, mean)
+    mean, var = passes.moments(x)
+    product, total = passes.plane_sums(dy, x, mean)
     for _ in range(3):
-        assert torch.equal(triton_ops.moments(x)[1], var)
-        assert torch.equal(triton_ops.plane_sums(dy, x, mean)[0], product)
+        assert torch.equal(passes.moments(x)[1], var)
+        assert torch.equal(passes.plane_sums(dy, x, mean)[0], product)
 
 
 @runs
@@ -192,7 +191,7 @@ def test_layers(monkeypatch, name, channels_last):
     expected = run(layer, call, x)
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     x = in_format(x.detach().float().to(DEVICE), channels_last)
-    assert backend_of(x) is triton_ops
+    assert backend_of(x) is passes
     actual = run(layer.float().to(DEVICE), call, x)
     actual = {k: v.to(expected[k]) for k, v in actual.items()}
     # The gradient of BCN's inner gain cancels: 2e-5 of it are lost in float32
@@ -221,7 +220,7 @@ def test_relu_of_numbers_that_are_none():
     x = torch.tensor([[[float('nan'), float('-inf'), 1.0, -1.0]]])
     x = x.to(DEVICE)
     one, zero = torch.ones(1, 1).to(x), torch.zeros(1, 1).to(x)
-    y = triton_ops.affine(x, zero, one, zero, nn.ReLU())
+    y = passes.affine(x, zero, one, zero, nn.ReLU())
     torch.testing.assert_close(y, x.relu(), equal_nan=True)
 
 
@@ -244,7 +243,7 @@ def test_left_to_torch_operators(monkeypatch):
     'name, activation',
     [
         *((name, '') for name in KERNELS),
-        *product(KERNELS[2:], triton_ops.ACTIVATIONS.values()),
+        *product(KERNELS[2:], passes.ACTIVATIONS.values()),
     ],
 )
 def test_compiles_for_a_gpu(
@@ -252,11 +251,9 @@ def test_compiles_for_a_gpu(
 ):
     # Needs no GPU. Activations are read and written 16 bytes at once.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
-    kernel = getattr(triton_kernels, name)
+    kernel = getattr(pass_kernels, name)
     rows, pixels = (
-        triton_ops.CHANNELS_LAST_TILE
-        if channels_last
-        else triton_ops.CONTIGUOUS_TILE
+        passes.CHANNELS_LAST_TILE if channels_last else passes.CONTIGUOUS_TILE
     )
     constants = {
         'ACTIVATION': activation,
@@ -264,8 +261,8 @@ def test_compiles_for_a_gpu(
         'ALIGNED': True,
         'ROWS': rows,
         'PIXELS': pixels,
-        'PLANES': triton_ops.MERGED_PLANES,
-        'CHUNKS': triton_ops.MAX_CHUNKS,
+        'PLANES': passes.MERGED_PLANES,
+        'CHUNKS': passes.MAX_CHUNKS,
     }
     activations = ('dy_ptr', 'x_ptr', 'y_ptr', 'dx_ptr')
     signature, values, aligned = {}, {}, {}
@@ -289,7 +286,7 @@ def test_compiles_for_a_gpu(
 @compiles
 @pytest.mark.parametrize('name', KERNELS)
 def test_no_size_is_compiled_for(name):
-    for parameter in getattr(triton_kernels, name).params:
+    for parameter in getattr(pass_kernels, name).params:
         if parameter.name.endswith('_ptr'):
             is_small = parameter.name not in ('dy_ptr', 'x_ptr', 'y_ptr')
             is_small = is_small and parameter.name != 'dx_ptr'
@@ -306,7 +303,7 @@ def test_no_recompiles():
         layer(x).backward(dy)
 
     def num_compiled():
-        kernels = [getattr(triton_kernels, name) for name in KERNELS]
+        kernels = [getattr(pass_kernels, name) for name in KERNELS]
         device = torch.cuda.current_device()
         return sum(len(k.device_caches[device][0]) for k in kernels)
 
@@ -334,13 +331,13 @@ def test_more_than_2_to_the_31_elements(channels_last):
         shape, dtype=torch.half, device='cuda', memory_format=memory_format
     ).normal_()
     x[-1, -1] += 3
-    mean, var = triton_ops.moments(x)
+    mean, var = passes.moments(x)
     last = x[-1, -1].double()
     close(mean[-1, -1], last.mean().cpu(), 1e-5)
     close(var[-1, -1], last.var(correction=0).cpu(), 1e-5)
-    y = triton_ops.affine(x, mean, var.rsqrt(), torch.zeros_like(mean))
+    y = passes.affine(x, mean, var.rsqrt(), torch.zeros_like(mean))
     assert y[-1, -1].float().mean().abs() < 1e-3
-    product, total = triton_ops.plane_sums(y, x, mean)
+    product, total = passes.plane_sums(y, x, mean)
     close(
         product[-1, -1] / last.numel(), var[-1, -1].sqrt().cpu().double(), 1e-3
     )

@@ -14,9 +14,9 @@ from .devices import HAS_GPU, INTERPRETED
 @pytest.mark.skipif(
     INTERPRETED or HAS_GPU, reason='the kernels run in this process'
 )
-@pytest.mark.parametrize('name', ['ops', 'coefficients', 'statistics'])
+@pytest.mark.parametrize('name', ['passes', 'coefficients', 'statistics'])
 def test_interpreted(name):
-    file = Path(__file__).with_name(f'test_triton_{name}.py')
+    file = Path(__file__).with_name(f'test_{name}.py')
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-x', str(file)],
         env=os.environ | {'TRITON_INTERPRET': '1'},
