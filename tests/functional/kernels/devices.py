@@ -10,6 +10,7 @@ import os
 
 import pytest
 import torch
+from hypothesis import settings
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
@@ -19,4 +20,8 @@ runs = pytest.mark.skipif(
     reason='no GPU; test_interpreted.py runs it on CPU',
 )
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason='no GPU')
+# The same on every machine, and however slow the interpreter.
+examples = settings(
+    max_examples=40, derandomize=True, deadline=None, database=None
+)
 compiles = pytest.mark.skipif(INTERPRETED, reason='the interpreter does not')

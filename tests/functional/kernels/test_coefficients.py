@@ -1,11 +1,11 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The coefficients as Triton kernels against their formulas in float64."""
 
-import random
-
 import pytest
 import torch
 import triton
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mmnorm.functional import backend
@@ -19,7 +19,7 @@ from mmnorm.functional.kernels import (
 )
 
 from ...layers.cases import LAYERS, call, make_input, run
-from .devices import DEVICE, compiles, runs
+from .devices import DEVICE, compiles, examples, runs
 
 KERNELS = (
     batch_channel_kernels.batch_channel,
@@ -146,14 +146,18 @@ def test_formulas(size, case):
 
 
 @runs
-@pytest.mark.parametrize('seed', range(20))
-def test_random_sizes(seed):
-    draw = random.Random(seed)
-    torch.manual_seed(seed)
-    g = draw.randint(1, 8)
-    c = g * draw.randint(1, 20)
-    case = draw.choice(list(cases(c, g).values()))
-    check(draw.randint(1, 40), case, c, draw.choice([torch.float, torch.half]))
+@examples
+@given(
+    n=st.integers(1, 40),
+    g=st.integers(1, 8),
+    per_group=st.integers(1, 20),
+    case=st.sampled_from(list(cases(1, 1))),
+    dtype=st.sampled_from([torch.float, torch.half]),
+)
+def test_random_sizes(n, g, per_group, case, dtype):
+    torch.manual_seed(0)
+    c = g * per_group
+    check(n, cases(c, g)[case], c, dtype)
 
 
 @runs

@@ -1,12 +1,15 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The Triton passes against the torch operators in float64."""
 
+import math
 import random
 from itertools import product
 
 import pytest
 import torch
 import triton
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mmnorm.functional import torch_ops
@@ -22,7 +25,7 @@ from ...layers.cases import (
     make_layer,
     run,
 )
-from .devices import DEVICE, compiles, needs_gpu, runs
+from .devices import DEVICE, compiles, examples, needs_gpu, runs
 
 # Of what is returned in the dtype of x, a rounding; what is per plane is
 # always in float32.
@@ -109,25 +112,26 @@ def test_corner_shapes(shape, channels_last):
 
 
 @runs
-@pytest.mark.parametrize('seed', range(30))
-def test_random_shapes(seed):
-    draw = random.Random(seed)
-    torch.manual_seed(seed)
-    shape = (
-        draw.randint(1, 3),
-        draw.randint(1, 40),
-        *(draw.randint(1, 16) for _ in range(draw.randint(1, 3))),
-    )
-    while torch.Size(shape).numel() > 20_000:
-        shape = shape[:-1]
-    x, dy = torch.randn(2, *shape)
-    dtypes = list(TOLERANCES)
-    x = (2 * x + draw.choice([0, 1, 10])).to(draw.choice(dtypes))
-    dy = dy.to(draw.choice(dtypes))
+@examples
+@given(
+    images=st.integers(1, 3),
+    channels=st.integers(1, 40),
+    size=st.lists(st.integers(1, 16), min_size=1, max_size=3).filter(
+        lambda size: math.prod(size) < 300
+    ),
+    mean=st.sampled_from([0, 1, 10]),
+    dtypes=st.tuples(*[st.sampled_from(list(TOLERANCES))] * 2),
     # Each of the two in a format of its own.
-    formats = draw.choices([False, True], k=2)
-    x, dy = in_format(x, formats[0]), in_format(dy, formats[1])
-    check(x, dy, draw.choice(ACTIVATIONS))
+    channels_last=st.tuples(st.booleans(), st.booleans()),
+    activation=st.sampled_from(ACTIVATIONS),
+)
+def test_random_shapes(
+    images, channels, size, mean, dtypes, channels_last, activation
+):
+    torch.manual_seed(0)
+    x, dy = torch.randn(2, images, channels, *size)
+    x = in_format((2 * x + mean).to(dtypes[0]), channels_last[0])
+    check(x, in_format(dy.to(dtypes[1]), channels_last[1]), activation)
 
 
 @runs
