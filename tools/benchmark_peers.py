@@ -44,8 +44,8 @@ class ComposedBCN(nn.Module):
             mean = x.mean((0, 2, 3))
             centred = x - _over_channels(bn.running_mean)
             var = centred.square().mean((0, 2, 3))
-            bn.running_mean.lerp_(mean, 0.1)
-            bn.running_var.lerp_(var, 0.1)
+            bn.running_mean.lerp_(mean.to(bn.running_mean), 0.1)
+            bn.running_var.lerp_(var.to(bn.running_var), 0.1)
         centred = x - _over_channels(bn.running_mean)
         z = centred / (_over_channels(bn.running_var) + 1e-5).sqrt()
         return z * _over_channels(bn.weight) + _over_channels(bn.bias)
@@ -76,8 +76,11 @@ class ComposedSN(nn.Module):
         var_ln = square.mean(1, keepdim=True) - mean_ln**2
         mean_bn = mean_in.mean(0, keepdim=True)
         var_bn = square.mean(0, keepdim=True) - mean_bn**2
-        self.running_mean.lerp_(mean_bn.detach(), 0.1)
-        self.running_var.lerp_(var_bn.detach(), 0.1)
+        for running, batch in (
+            (self.running_mean, mean_bn),
+            (self.running_var, var_bn),
+        ):
+            running.lerp_(batch.detach().to(running), 0.1)
         of_mean = self.mean_weight.softmax(0)
         of_var = self.var_weight.softmax(0)
         means, variances = (

@@ -1,98 +1,86 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Write what tools/benchmark_norms.py measured: JSON, CSV, table and plot."""
+"""Write what tools/benchmark_norms.py measured as tables and plots."""
 
 import csv
 import json
-import math
-import statistics
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+from benchmark_plots import draw_elements, draw_peers, draw_shares
+from benchmark_tables import (
+    float_table,
+    half_table,
+    network_table,
+    ratio_table,
+)
 
-REFERENCE = [2, 256, 100, 152]
-PEERS = {
-    'mmnorm.SyncBN': ('nn.BatchNorm2d',),
-    'mmnorm.GN': ('nn.GroupNorm',),
-    'mmnorm.BCN': ('composed BCN, estimated', 'nn.BatchNorm2d'),
-    'mmnorm.BCN, batch': ('composed BCN, batch', 'nn.BatchNorm2d'),
-    'mmnorm.SN': ('composed SN',),
+PARTS = ('layers', 'amp', 'sizes', 'steps')
+LEGENDS = {
+    'Float32': """\
+The median of interleaved repeats, with its quartiles. A share is that of the
+bandwidth of a copy on the same tensor into memory that is there, counting what
+a norm has to move: 3 passes forward, 5 backward. Kept is what lives from
+forward to backward besides input and output. A slope is that of log time over
+log elements over all shapes, below and above 8 Mi elements; 1 is a cost linear
+in elements. Timed on a GPU is its own work, with the launches queued behind
+another kernel; what launching takes stands apart.""",
+    'Half precision with a ReLU': """\
+Under autocast, input in half precision: the ReLU as a layer of its own, in
+place, and inside the norm where it can be.""",
+    'Ours over others': """\
+Time of forward and backward over that of the peer at the shape above, and in
+brackets the least and the largest of all shapes and batch sizes.""",
+    'In networks': """\
+What the first call at each of 20 new sizes costs over the second, and training
+steps, the median with the least and the largest.""",
 }
 
 
-def ratios(records: list[dict]) -> dict[str, dict[str, float]]:
-    """Time of each layer of ours over that of its peers."""
-    of = {record['layer']: record['ms'] for record in records}
-    return {
-        ours: {peer: of[ours] / of[peer] for peer in peers}
-        for ours, peers in PEERS.items()
+def write_csv(rows: list[dict], path: Path) -> None:
+    """Medians of everything; the quartiles are in the JSON files."""
+    heads = dict.fromkeys(key for row in rows for key in row)
+    with path.open('w', newline='') as file:
+        writer = csv.DictWriter(file, heads, lineterminator='\n')
+        writer.writeheader()
+        for row in rows:
+            flat = {
+                key: value[1] if isinstance(value, list) else value
+                for key, value in row.items()
+            }
+            writer.writerow(flat | {'shape': 'x'.join(map(str, row['shape']))})
+
+
+def report(folder: Path) -> str:
+    """Write table, CSV and plots of the parts that a folder has."""
+    parts = {}
+    for part in PARTS:
+        if (folder / f'{part}.json').is_file():
+            parts[part] = json.loads((folder / f'{part}.json').read_text())
+    rows = {
+        part: parts[part]['rows'] if part in parts else [] for part in PARTS
     }
-
-
-def table(results: dict) -> str:
-    """What the README shows: the reference shape and the training step."""
-    (case,) = (
-        c
-        for c in results['layers']
-        if c['shape'] == REFERENCE and c['format'] == 'NCHW'
-    )
-    copied = case['records'][0]['ms']
-    rows = [
-        f'| {" x ".join(map(str, REFERENCE))} | ms | copies '
-        '| kept MB | step of Mask R-CNN, s |',
-        '|---|---|---|---|---|',
+    layers, half = rows['layers'], rows['amp']
+    tables = dict.fromkeys(LEGENDS, '')
+    if layers:
+        tables['Float32'] = float_table(layers)
+        draw_shares(layers, folder / 'shares.png')
+        draw_elements(layers, folder / 'elements.png')
+    if half:
+        tables['Half precision with a ReLU'] = half_table(half)
+    if layers or half:
+        tables['Ours over others'] = ratio_table(layers + half)
+        draw_peers(layers + half, folder / 'peers.png')
+        write_csv(layers + half, folder / 'norms.csv')
+    tables['In networks'] = network_table(rows['sizes'], rows['steps'])
+    sections = [
+        f'## {head}\n\n{LEGENDS[head]}\n\n{text}'
+        for head, text in tables.items()
+        if text
     ]
-    for record in case['records'][1:]:
-        name, steps = record['layer'], results['steps']
-        step = ''
-        if name in steps:
-            step = f'{statistics.median(steps[name]):.2f}'
-        rows.append(
-            f'| {name} | {record["ms"]:.1f} | {record["ms"] / copied:.1f} '
-            f'| {record["kept MB"]:.0f} | {step} |'
-        )
-    return '\n'.join(rows)
-
-
-def draw(results: dict, path: Path) -> None:
-    """Time over number of elements, and over that of a copy, by layer."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5))
-    cases = [c for c in results['layers'] if c['format'] == 'NCHW']
-    names = [record['layer'] for record in cases[0]['records'][1:]]
-    for name in names:
-        points = sorted(
-            (math.prod(case['shape']) / 1e6, record['ms'], copied)
-            for case in cases
-            for copied in [case['records'][0]['ms']]
-            for record in case['records']
-            if record['layer'] == name
-        )
-        style = '-' if name.startswith('mmnorm') else '--'
-        size, ms, copied = zip(*points, strict=True)
-        left.loglog(size, ms, style, marker='.', label=name)
-        over = [a / b for a, b in zip(ms, copied, strict=True)]
-        right.semilogx(size, over, style, marker='.')
-    left.set(xlabel='million elements', ylabel='ms, forward and backward')
-    right.set(xlabel='million elements', ylabel='copies', ylim=(0, 60))
-    left.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-
-
-def write(results: dict, folder: Path) -> str:
-    """Write everything into a folder and return the table."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'norms.json').write_text(json.dumps(results, indent=1) + '\n')
-    with (folder / 'norms.csv').open('w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(['name', 'shape', 'format', 'layer', 'ms', 'kept MB'])
-        for case in results['layers']:
-            shape = 'x'.join(map(str, case['shape']))
-            for record in case['records']:
-                row = [case['name'], shape, case['format'], record['layer']]
-                row += [f'{record["ms"]:.3f}', record.get('kept MB', '')]
-                writer.writerow(row)
-    draw(results, folder / 'norms.png')
-    text = table(results)
-    machine = ', '.join(f'{k} {v}' for k, v in results['machine'].items())
-    (folder / 'README.md').write_text(f'{machine}\n\n{text}\n')
+    measured = [
+        f'- {part}: {of["repeats"]} repeats, '
+        + ', '.join(f'{k} {v}' for k, v in of['machine'].items())
+        for part, of in parts.items()
+    ]
+    text = '\n\n'.join(['\n'.join(measured), *sections])
+    (folder / 'README.md').write_text(text + '\n')
     return text

@@ -2,12 +2,18 @@
 """Evaluate a checkpoint of mmdet or mmseg with the metric of its config."""
 
 import argparse
+import copy
+from collections import Counter
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import METRICS
+from mmengine.runner import Runner
 
 import mmnorm  # noqa: F401  registers the layers
 from mmnorm.check import checkpoint_error, data_error
+from mmnorm.fold import fold
 from mmnorm.launch import (
     add_common_arguments,
     build_runner,
@@ -39,7 +45,42 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='test with the tta_model and tta_pipeline of the config',
     )
+    parser.add_argument(
+        '--fold',
+        action='store_true',
+        help='fold batch statistics and standardized weights into the '
+        'convolutions first',
+    )
     return parse(parser)
+
+
+class FoldHook(Hook):
+    """Test a folded copy of the model, with the weights as they are then."""
+
+    # After the hooks that put averaged weights in for the test.
+    priority = 'LOWEST'
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        # A copy, for those hooks take their weights out again.
+        runner.model = copy.deepcopy(model).eval()
+        # The same image in every process.
+        loader = runner.test_dataloader
+        sample, inner = loader.dataset[0], runner.model
+        if isinstance(inner, BaseTTAModel):
+            inner = inner.module
+            sample = {key: forms[0] for key, forms in sample.items()}
+        data = inner.data_preprocessor(loader.collate_fn([sample]))
+        folds = fold(inner, **data, mode='tensor')
+        reasons = Counter(folds.kept.values()).items()
+        kept = '; '.join(
+            f'{count} since {reason}' for reason, count in reasons
+        )
+        runner.logger.info(
+            f'folded {len(folds.folded)}, kept {len(folds.kept)}'
+            + (f' ({kept})' if kept else '')
+        )
 
 
 def paint(cfg: Config, args: argparse.Namespace) -> None:
@@ -91,6 +132,8 @@ def main() -> None:
             kind = 'mmdet.DumpDetResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
+    if args.fold:
+        runner.register_hook(FoldHook())
     runner.test()
     leave_group()
 
