@@ -1,0 +1,27 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The models that converted weights go into."""
+
+import torch
+from mmdet.models import ResNet, ResNeXt
+from torch import Tensor, nn
+
+from .synthetic import images
+
+WS = dict(type='mmnorm.ConvWS')
+
+
+def assert_near(actual: Tensor, expected: Tensor) -> None:
+    """To 1e-6 of the largest number there is."""
+    scale = expected.abs().max().item()
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6 * scale)
+
+
+def backbone(depth: int, norm: str, conv_cfg=None, **options) -> nn.Module:
+    norm_cfg = dict(type=f'mmnorm.{norm}')
+    build = ResNeXt if options else ResNet
+    return build(depth=depth, norm_cfg=norm_cfg, conv_cfg=conv_cfg, **options)
+
+
+def features(model: nn.Module) -> tuple[Tensor, ...]:
+    model.double().eval()  # mmdet's return None
+    return model(images())
