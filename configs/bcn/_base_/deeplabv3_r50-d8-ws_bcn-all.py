@@ -6,7 +6,7 @@ model = dict(
         # In the backbone alone: in DeepLab's heads it has cost accuracy,
         # github.com/mosaicml/composer/pull/1562
         conv_cfg=dict(type='mmnorm.ConvWS'),
-        # From cs.jhu.edu/~syqiao/BatchChannelNormalization, as they are.
+        # Of the authors, by tools/convert_checkpoint.py bcn-ws.
         init_cfg=dict(
             type='Pretrained', checkpoint='checkpoints/rn50_bcn_ws.pth'
         ),

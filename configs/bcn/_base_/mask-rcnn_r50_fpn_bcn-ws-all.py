@@ -6,7 +6,7 @@ norms = dict(
 )
 model = dict(
     backbone=dict(
-        # From cs.jhu.edu/~syqiao/BatchChannelNormalization, as they are.
+        # Of the authors, by tools/convert_checkpoint.py bcn-ws.
         init_cfg=dict(
             type='Pretrained', checkpoint='checkpoints/rn50_bcn_ws.pth'
         ),
