@@ -14,16 +14,24 @@ from .. import torch_ops
 from . import coefficients, passes, statistics
 
 
+# The first forward may be one without gradients.
+@torch.inference_mode(False)
+@torch.enable_grad()
 def largest_error(device: torch.device) -> float:
     """The largest difference between the two on small random numbers."""
     pairs = chain(*(f(device) for f in (_passes, _coefficients, _statistics)))
     return max((a - b).abs().max().item() for a, b in pairs)
 
 
+def _drawn_from(device: torch.device) -> dict[str, object]:
+    generator = torch.Generator(device).manual_seed(0)
+    return dict(device=device, dtype=torch.float32, generator=generator)
+
+
 def _passes(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    draw = torch.Generator(device).manual_seed(0)
-    x, dy = torch.randn(2, 2, 24, 40, 41, device=device, generator=draw)
-    numbers = torch.randn(4, 2, 24, device=device, generator=draw)
+    draw = _drawn_from(device)
+    x, dy = torch.randn(2, 2, 24, 40, 41, **draw)
+    numbers = torch.randn(4, 2, 24, **draw)
     scale, shift, *grads = numbers
 
     def of(backend) -> tuple[Tensor, ...]:
@@ -37,10 +45,10 @@ def _passes(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _coefficients(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    draw = torch.Generator(device).manual_seed(0)
-    planes = torch.rand(4, 3, 24, device=device, generator=draw)
-    channels = torch.rand(6, 24, device=device, generator=draw)
-    logits = torch.rand(2, 3, device=device, generator=draw)
+    draw = _drawn_from(device)
+    planes = torch.rand(4, 3, 24, **draw)
+    channels = torch.rand(6, 24, **draw)
+    logits = torch.rand(2, 3, **draw)
 
     def of(function, *arguments) -> tuple[Tensor, ...]:
         mean, var, *grads = planes.unbind()
@@ -61,8 +69,7 @@ def _coefficients(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _statistics(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    draw = torch.Generator(device).manual_seed(0)
-    mean, var = torch.rand(2, 3, 24, device=device, generator=draw)
+    mean, var = torch.rand(2, 3, 24, **_drawn_from(device))
     sums = batch_sums.__wrapped__(mean, var, 5)
     # Of ones, for the sums are large.
     yield statistics.batch_sums(mean, var, 5) / sums, sums / sums

@@ -235,6 +235,13 @@ def test_no_image(monkeypatch):
 def test_kernels_prove_to_work():
     device = torch.device(DEVICE)
     assert proof.largest_error(device) < 1e-4
+    # Also where the first forward is that of an evaluation.
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            assert proof.largest_error(device) < 1e-4
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert backend._works(device)
 
 
