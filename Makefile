@@ -1,7 +1,7 @@
 # make demo   make the mini data, train Mask R-CNN with BCN, show the result
 # make test   the test suite
 # make lint   ruff
-# make bench  time every norm beside torch's and the authors'
+# make bench  time every norm beside torch's, the authors' and others'
 #
 # Each first creates .venv, if it is missing or requirements.txt changed.
 # PYTHON chooses the interpreter for it: make demo PYTHON=python3.12

@@ -30,7 +30,13 @@ PEERS: dict[str, Make] = {
     'composed BCN, batch': lambda c: ComposedBCN(c, estimate=False),
     'composed SN': ComposedSN,
 }
-COMPILED = ('composed BCN, estimated', 'composed BCN, batch', 'composed SN')
+COMPILED = (
+    'composed BCN, estimated',
+    'composed BCN, batch',
+    'composed SN',
+    'mmnorm.BCN',
+    'mmnorm.SN',
+)
 OURS: dict[str, Make] = {
     'mmnorm.SyncBN': mmnorm.SyncBN,
     'mmnorm.GN': mmnorm.GN,
@@ -92,13 +98,12 @@ def make_layers(case: dict, device: str) -> dict[str, nn.Module]:
         }
 
     peers = gpu_peers(case['format']) if device == 'cuda' else {}
-    layers = make_all(PEERS | peers)
+    layers = make_all(PEERS | peers | OURS)
     if case['name'] in FEW and case['images'] == 2:
         # Else it would give up after so many shapes, silently.
         torch.compiler.reset()
         for name in COMPILED:
             layers[f'{name}, compiled'] = torch.compile(layers[name])
-    layers |= make_all(OURS)
     # Elsewhere the fused form is the same operators.
     if amp and backend_of(torch.empty(1, device=device)).fuses(nn.ReLU()):
         for name, layer in make_all(OURS).items():

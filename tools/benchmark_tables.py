@@ -21,6 +21,8 @@ PEERS = {
         'composed BCN, batch, compiled',
     ),
     'mmnorm.SN': ('nn.BatchNorm2d', 'composed SN', 'composed SN, compiled'),
+    'mmnorm.BCN, compiled': ('composed BCN, estimated, compiled',),
+    'mmnorm.SN, compiled': ('composed SN, compiled',),
 }
 # Of float32, 32 MiB: the largest threshold below which glibc's malloc keeps
 # what was freed (mallopt(3), M_MMAP_THRESHOLD). Larger results lie in pages
