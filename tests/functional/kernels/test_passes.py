@@ -11,6 +11,7 @@ import triton
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from triton.runtime.interpreter import GridExecutor
 
 from mmnorm.functional import torch_ops
 from mmnorm.functional.backend import backend_of
@@ -25,7 +26,7 @@ from ...layers.cases import (
     make_layer,
     run,
 )
-from .devices import DEVICE, compiles, examples, needs_gpu, runs
+from .devices import DEVICE, INTERPRETED, compiles, examples, needs_gpu, runs
 
 # Of what is returned in the dtype of x, a rounding; what is per plane is
 # always in float32.
@@ -201,6 +202,37 @@ def test_layers(monkeypatch, name, channels_last):
     # The gradient of BCN's inner gain cancels: 2e-5 of it are lost in float32
     # by the torch operators too.
     assert_same(actual, expected, tolerance=1e-4)
+
+
+@runs
+@pytest.mark.parametrize(
+    'name, num_launches',
+    {
+        'GN': 7,
+        'SyncBN': 11,
+        'BCN estimate': 9,
+        'BCN batch': 11,
+        'SN': 11,
+    }.items(),
+)
+def test_few_launches(monkeypatch, name, num_launches):
+    # Forward and backward, each plane in several chunks.
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    executor, method = (
+        (GridExecutor, '__call__')
+        if INTERPRETED
+        else (triton.JITFunction, 'run')
+    )
+    launch, launched = getattr(executor, method), []
+
+    def count(kernel, *args, **kwargs):
+        launched.append(kernel)
+        return launch(kernel, *args, **kwargs)
+
+    monkeypatch.setattr(executor, method, count)
+    x = make_input((2, CHANNELS, 24, 25)).detach().float().to(DEVICE)
+    run(make_layer(name).float().to(DEVICE), call, x)
+    assert len(launched) == num_launches
 
 
 @runs
