@@ -42,7 +42,7 @@ def with_kernels(module: str) -> Callable[[Formula], Formula]:
         @functools.wraps(formula)
         def choose(x: Tensor, *args: object) -> object:
             # A compiler fuses plain operators itself.
-            if torch.compiler.is_compiling():
+            if torch_ops.is_recorded():
                 return formula(x, *args)
             kernels = _kernels(module, x)
             if kernels is None or not kernels.suits(x, *args):

@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The pipe every norm runs through: moments, coefficients, affine."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -62,8 +63,9 @@ def normalize(
         )
     if x.dim() == 2:
         return normalize(x[..., None], coefficients, activation)[..., 0]
-    num_pixels = x.shape[2:].numel()
-    if torch.compiler.is_compiling():
+    # Not numel(): an export would take what it says for a constant.
+    num_pixels = math.prod(x.shape[2:])
+    if torch_ops.is_recorded():
         # Plain operators: a compiler fuses them better than we order them,
         # and would take what travels along the wires for gradients.
         mean, var = torch_ops.differentiable_moments(x)

@@ -81,15 +81,20 @@ def input_grad(
 
 def suits_native(x: Tensor) -> bool:
     """Whether torch's own kernels for CPU take it as it is."""
-    # Under a compiler, its own fusion is wanted.
+    # What is recorded is fused, or run, by others.
     return (
         x.device.type == 'cpu'
         and x.dtype in (torch.float32, torch.float64)
         and x.dim() > 2
         and x.numel() > 0
         and (x.is_contiguous() or _is_channels_last(x))
-        and not torch.compiler.is_compiling()
+        and not is_recorded()
     )
+
+
+def is_recorded() -> bool:
+    """Whether a compiler, an exporter or a tracer is looking on."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 # On CPU the passes are those of torch's norms, which read memory once. To

@@ -1,0 +1,85 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""tools/test.py --fold says what it says without."""
+
+import json
+import pickle
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from ..models import make_model, randomise
+from .conftest import CONFIG, ROOT
+from .test_mmseg import config as segmenter  # noqa: F401  a fixture
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path) -> Callable[..., dict]:
+    """Run tools/test.py; what it says, its scores and its predictions."""
+
+    def run(*args: object) -> dict:
+        work_dir = tmp_path / f'run{len(list(tmp_path.glob("run*")))}'
+        argv = ['test.py', *args, '--work-dir', work_dir]
+        argv += ['--out', work_dir.with_suffix('.pkl')]
+        monkeypatch.setattr(sys, 'argv', [str(arg) for arg in argv])
+        monkeypatch.chdir(ROOT)
+        runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
+        DefaultScope._instance_dict.clear()
+        with work_dir.with_suffix('.pkl').open('rb') as file:
+            predictions = pickle.load(file)
+        scores = json.loads(next(work_dir.glob('*/*.json')).read_text())
+        scores = {k: v for k, v in scores.items() if 'time' not in k}
+        log = next(work_dir.glob('*/*.log')).read_text()
+        said = [line for line in log.splitlines() if ' folded ' in line]
+        return dict(said=said, scores=scores, predictions=predictions)
+
+    return run
+
+
+def save(model: torch.nn.Module, folder: Path) -> Path:
+    path = folder / 'checkpoint.pth'
+    torch.save({'state_dict': model.state_dict()}, path)
+    return path
+
+
+def test_detector(run, options, tmp_path, monkeypatch):
+    name = str(CONFIG.relative_to(ROOT / 'configs').with_suffix(''))
+    checkpoint = save(make_model(name).float(), tmp_path)
+    plain = run(CONFIG, checkpoint, *options)
+    # As of several processes, where the model is wrapped.
+    for key, value in dict(RANK=0, WORLD_SIZE=1, MASTER_PORT=29713).items():
+        monkeypatch.setenv(key, str(value))
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
+    launcher = ('--fold', '--launcher', 'pytorch')
+    folded = run(CONFIG, checkpoint, *launcher, *options)
+    assert not plain['said']
+    assert folded['said'][0].endswith('folded 72, kept 0')
+    pairs = zip(plain['predictions'], folded['predictions'], strict=True)
+    for before, after in pairs:
+        before, after = before['pred_instances'], after['pred_instances']
+        assert len(before['scores']) == 30
+        for key in ('scores', 'bboxes'):
+            np.testing.assert_allclose(
+                after[key], before[key], rtol=1e-3, atol=1e-3
+            )
+
+
+def test_segmenter(run, segmenter, tmp_path):  # noqa: F811
+    """In two forms of each image, with a hook that swaps weights."""
+    text = segmenter.read_text()
+    segmenter.write_text(f"{text}\ncustom_hooks = [dict(type='EMAHook')]\n")
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(Config.fromfile(segmenter).model)
+    checkpoint = save(randomise(model), tmp_path)
+    plain = run(segmenter, checkpoint, '--tta')
+    folded = run(segmenter, checkpoint, '--tta', '--fold', '--channels-last')
+    assert folded['said'][0].endswith('folded 24, kept 0')
+    assert folded['scores'] == pytest.approx(plain['scores'], abs=0.1)
+    assert plain['scores']['mIoU'] > 1
