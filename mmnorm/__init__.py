@@ -2,7 +2,12 @@
 """Normalization layers for OpenMMLab at one or two images a GPU."""
 
 from .fuse_norm_act import fuse_norm_act
-from .hooks import FuseNormActHook, RepeatableHook, StepSyncHook
+from .hooks import (
+    FuseNormActHook,
+    RecalibrateHook,
+    RepeatableHook,
+    StepSyncHook,
+)
 from .layers import BCN, GN, SN, ConvWS, SyncBN
 from .registry import register_bare_names
 from .safe_load import allow_mmengine_checkpoints
@@ -15,6 +20,7 @@ __all__ = [
     'SN',
     'ConvWS',
     'FuseNormActHook',
+    'RecalibrateHook',
     'RepeatableHook',
     'StepSync',
     'StepSyncHook',

@@ -60,7 +60,12 @@ def checkpoint_error(path: str, to_resume: bool = False) -> str | None:
     try:
         checkpoint = _load(path)
     except Exception as e:  # unpickling noise can raise any
+        asked = re.search(r'GLOBAL (\S+)', str(e))
+        if asked:  # torch would advise to load it all the same
+            return refusal(path, asked[1])
         reason = str(e).strip().splitlines() or [type(e).__name__]
+        if 'weights_only' in reason[0]:  # so it would here
+            reason = [type(e).__name__]
         return (
             f'checkpoint {path!r} ({Path(path).stat().st_size} bytes) cannot '
             'be read: it is truncated, or not a checkpoint of torch '
@@ -78,6 +83,15 @@ def checkpoint_error(path: str, to_resume: bool = False) -> str | None:
             f'--cfg-options load_from={path}'
         )
     return None
+
+
+def refusal(path: str, asked: str) -> str:
+    """Say that a file is not loaded for what it asks for on loading."""
+    return (
+        f'checkpoint {path!r} asks for {asked} on loading, which weights do '
+        'not need and which could run code: it is refused; get one of the '
+        'weights alone'
+    )
 
 
 def norm_error(error: Exception) -> str | None:

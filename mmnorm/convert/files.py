@@ -4,13 +4,12 @@
 import io
 import os
 import pickle
-import re
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..check import checkpoint_error
+from ..check import checkpoint_error, refusal
 
 
 def read_checkpoint(path: str) -> dict:
@@ -28,9 +27,6 @@ def read_checkpoint(path: str) -> dict:
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # unpickling noise can raise any
-        asked = re.search(r'GLOBAL (\S+)', str(error))
-        if asked:
-            raise ValueError(_refusal(path, asked[1])) from error
         raise ValueError(checkpoint_error(path) or str(error)) from error
     if sentence := checkpoint_error(path):  # it is no dict, or empty
         raise ValueError(sentence)
@@ -80,14 +76,6 @@ def write_bytes(content: bytes, path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _refusal(path: str, asked: str) -> str:
-    return (
-        f'checkpoint {path!r} asks for {asked} on loading, which weights do '
-        'not need and which could run code: it is refused; get one of the '
-        'weights alone'
-    )
-
-
 def _latin1(text: str, encoding: str) -> bytes:
     # How Python 3 writes bytes in the protocol of Python 2.
     return text.encode('latin1')
@@ -120,7 +108,7 @@ def _read_arrays(path: str) -> dict:
             # Detectron wrote with Python 2, whose strings were bytes.
             content = _Arrays(file, encoding='latin1').load()
         except PermissionError as error:
-            raise ValueError(_refusal(path, str(error))) from error
+            raise ValueError(refusal(path, str(error))) from error
         except Exception as error:  # unpickling noise can raise any
             raise ValueError(
                 f'checkpoint {path!r} ({Path(path).stat().st_size} bytes) '

@@ -1,0 +1,119 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Take the running statistics of a checkpoint anew, over training batches.
+
+Writes a checkpoint of the weights with the new statistics. The batches are
+made as train_dataloader of the config says, augmentations included.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner.checkpoint import weights_to_cpu
+
+import mmnorm  # noqa: F401  registers the layers
+from mmnorm.check import checkpoint_error, data_error
+from mmnorm.convert.files import write_checkpoint
+from mmnorm.hooks.recalibrate import recalibrate_on, training_data
+from mmnorm.launch import (
+    add_common_arguments,
+    build_runner,
+    fail,
+    leave_group,
+    parse,
+    read_config,
+)
+from mmnorm.recalibrate import Shift
+
+SHOWN = 10
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='path of the checkpoint')
+    parser.add_argument('out', help='checkpoint to write')
+    parser.add_argument(
+        '--num-batches',
+        type=int,
+        default=200,
+        help='training batches of each process (default: 200)',
+    )
+    add_common_arguments(parser)
+    return parse(parser)
+
+
+def argument_error(args: argparse.Namespace) -> str | None:
+    if args.num_batches < 1:
+        return f'--num-batches is {args.num_batches}: give 1 or more'
+    if Path(args.out).exists():
+        return (
+            f'{args.out!r} is there already: name another file, or remove it'
+        )
+    if not Path(args.out).parent.is_dir():
+        return f'{args.out!r} is in a folder that does not exist: make it'
+    return checkpoint_error(args.checkpoint)
+
+
+def report(shifts: dict[str, Shift]) -> str:
+    """How far the layers moved that moved farthest."""
+
+    def distance(name: str) -> float:
+        mean, std = shifts[name]
+        far = max(mean, std - 1)
+        return math.inf if math.isnan(far) else far  # no numbers before
+
+    lines = [
+        f'new statistics in {len(shifts)} norms; those that moved farthest, '
+        'by the mean over channels:'
+    ]
+    for name in sorted(shifts, key=distance, reverse=True)[:SHOWN]:
+        mean, std = shifts[name]
+        lines.append(
+            f'  {name}: mean by {mean:.3f} standard deviations, these by a '
+            f'factor of {std:.3f}'
+        )
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = read_config(args)
+    cfg.load_from = args.checkpoint
+    error = argument_error(args)
+    if error is None and cfg.get('train_dataloader') is None:
+        error = f'{args.config} has no train_dataloader to take batches from'
+    error = error or data_error(cfg, ('train',))
+    if error is not None:
+        fail(error)
+
+    runner = build_runner(cfg)
+    runner.call_hook('before_run')
+    checkpoint = runner.load_checkpoint(args.checkpoint, 'cpu')
+    shifts = recalibrate_on(
+        training_data(runner), runner, runner.model, args.num_batches
+    )
+    if not shifts:
+        fail(
+            f'{args.config} has no norm whose running statistics it trains; '
+            'those of a backbone with norm_eval=True are frozen'
+        )
+    if is_main_process():
+        print(report(shifts))
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        weights = weights_to_cpu(model.state_dict())
+        meta = checkpoint.get('meta', {})
+        try:
+            write_checkpoint({'meta': meta, 'state_dict': weights}, args.out)
+        except ValueError as error:
+            fail(str(error))
+        print(f'wrote {args.out}')
+    leave_group()
+
+
+if __name__ == '__main__':
+    main()
