@@ -84,7 +84,7 @@ def suits_native(x: Tensor) -> bool:
     # What is recorded is fused, or run, by others.
     return (
         x.device.type == 'cpu'
-        and x.dtype in (torch.float32, torch.float64)
+        and x.is_floating_point()
         and x.dim() > 2
         and x.numel() > 0
         and (x.is_contiguous() or _is_channels_last(x))
@@ -99,7 +99,8 @@ def is_recorded() -> bool:
 
 # On CPU the passes are those of torch's norms, which read memory once. To
 # them a plane is a channel: a contiguous tensor is one image of N * C, a
-# channels last one N images of C channels.
+# channels last one N images of C channels. Given parameters in float32, they
+# compute in it also what is in half precision.
 
 
 def _contiguous_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,8 +111,9 @@ def _contiguous_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     parts = []
     for part in image.split(max(MOMENTS_AT_ONCE // num_pixels, 1), 1):
         c = part.shape[1]
+        one = part.new_ones(c, dtype=_wide(x))
         _, *of_part = torch.native_group_norm(
-            part, None, None, 1, c, num_pixels, c, 0.0
+            part, one, one, 1, c, num_pixels, c, 0.0
         )
         parts.append(of_part)
     mean, rstd = (torch.cat(each, 1) for each in zip(*parts, strict=True))
@@ -121,8 +123,9 @@ def _contiguous_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def _channels_last_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     # Those of a batch norm of one image. Here those of torch's group norm
     # are differences of large numbers.
+    unused = x.new_zeros(2, x.shape[1], dtype=_wide(x))
     moments = [
-        torch.batch_norm_update_stats(image, None, None, 0.0)
+        torch.batch_norm_update_stats(image, *unused, 0.0)
         for image in _images(x)
     ]
     mean, var = (torch.stack(each) for each in zip(*moments, strict=True))
@@ -197,7 +200,7 @@ def _images(x: Tensor) -> tuple[Tensor, ...]:
 def _by_image(x: Tensor, per_plane: Tensor) -> Tensor:
     # The numbers of the planes of each image in a row.
     rows = 1 if x.is_contiguous() else len(x)
-    return per_plane.to(x).reshape(rows, -1)
+    return per_plane.to(_wide(x)).reshape(rows, -1)
 
 
 def _wide(x: Tensor) -> torch.dtype:

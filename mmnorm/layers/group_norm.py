@@ -73,11 +73,13 @@ class GN(nn.GroupNorm):
     ) -> Tensor:
         if (
             x.is_contiguous()
+            and x.dtype in (torch.float32, torch.float64)
             and torch_ops.suits_native(x)
             and backend_of(x) is torch_ops
         ):
             # torch has the whole layer as one operator. In channels last,
-            # its variances are differences of large numbers.
+            # its variances are differences of large numbers, and of half
+            # precision it keeps statistics in half precision.
             of = self.num_groups, self.weight, self.bias, self.eps
             y = torch.group_norm(x, *of)
             return y if activation is None else activation(y)

@@ -15,7 +15,12 @@ SHAPES = {
     'three dimensions': (2, 3, 2, 3, 4),
     'several images': (3, 6, 8, 9),
 }
-TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.half: 2e-3}
+TOLERANCES = {
+    torch.float64: 1e-12,
+    torch.float32: 1e-5,
+    torch.half: 2e-3,
+    torch.bfloat16: 1.6e-2,
+}
 FORMATS = ('contiguous', 'channels last', 'neither')
 
 
