@@ -79,7 +79,7 @@ def test_networks(double, make):  # noqa: F811
     [
         (lambda **kw: ResNet(18, norm_cfg=NORM, **kw), 1 + 8),
         (lambda **kw: ResNet(50, norm_cfg=NORM, **kw), 1 + 2 * 16),
-        (lambda **kw: ResNetV1d(50, norm_cfg=NORM, **kw), 3 + 2 * 16),
+        (lambda **kw: ResNetV1d(depth=50, norm_cfg=NORM, **kw), 3 + 2 * 16),
         (lambda **kw: ResNetV1c(depth=50, norm_cfg=NORM, **kw), 3 + 2 * 16),
     ],
 )
