@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from mmengine.model import BaseModel, is_model_wrapper
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from .functional.backend import backend_of
 from .layers import BCN, SN
-from .sync import all_reduce, batch_sums, moments_of
+from .running_norms import running_norms, sums_of
+from .sync import all_reduce, moments_of
 
 
 class Shift(NamedTuple):
@@ -82,7 +81,11 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Shift]:
     if is_model_wrapper(model):
         model = model.module
     twin = _twin(model)
-    norms = dict(_trained_norms(model, twin))
+    norms = {
+        name: _Seen(twin.get_submodule(name), stats)
+        for name, stats in running_norms(twin)
+        if stats.training
+    }
     number = 0
     with keep_random_state():
         for batch in batches:
@@ -96,8 +99,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Shift]:
 class _Seen:
     """The sums of what a layer sees."""
 
-    def __init__(self, layer: nn.Module) -> None:
-        self.stats = _stats_of(layer)
+    def __init__(self, layer: nn.Module, stats: nn.Module) -> None:
+        self.stats = stats
         self.sums = self.stats.running_mean.new_zeros(
             2 * self.stats.num_features + 1, dtype=torch.float64
         )
@@ -112,7 +115,7 @@ class _Seen:
             layer.register_forward_hook(self.watch)
 
     def watch(self, layer: nn.Module, args: tuple[Tensor], _: Tensor) -> None:
-        sums = _sums_of(args[0])
+        sums = sums_of(args[0])
         # The layer knows whether it took the batch, which may depend on
         # what the other processes had.
         taken = self.stats.num_batches_tracked > self.counted
@@ -120,7 +123,7 @@ class _Seen:
         self._add(sums, taken & sums.isfinite().all())
 
     def lead(self, layer: BCN, args: tuple[Tensor]) -> None:
-        sums = _sums_of(args[0])
+        sums = sums_of(args[0])
         pooled = layer.pool.reduce(sums)
         finite = pooled.isfinite().all()
         self._add(sums, finite)
@@ -145,33 +148,6 @@ def _twin(model: nn.Module) -> nn.Module:
     return twin
 
 
-def _stats_of(layer: nn.Module) -> nn.Module:
-    return layer.bn if isinstance(layer, BCN) else layer
-
-
-def _trained_norms(
-    model: nn.Module, twin: nn.Module
-) -> Iterator[tuple[str, _Seen]]:
-    twins = dict(twin.named_modules())
-    inner = {layer.bn for layer in twins.values() if isinstance(layer, BCN)}
-    for name, _ in model.named_modules():
-        layer = twins[name]
-        stats = _stats_of(layer) if layer not in inner else None
-        if (
-            isinstance(stats, (_BatchNorm, SN))
-            and stats.training
-            and stats.running_mean is not None
-        ):
-            yield name, _Seen(layer)
-
-
-def _sums_of(x: Tensor) -> Tensor:
-    if x.dim() == 2:
-        x = x[..., None]
-    mean, var = backend_of(x).moments(x)
-    return batch_sums(mean, var, x.shape[2:].numel())
-
-
 def _forward(model: nn.Module, batch: Any) -> None:
     if not isinstance(model, BaseModel):
         model(batch)
@@ -188,7 +164,7 @@ def _write(model: nn.Module, norms: dict[str, _Seen]) -> dict[str, Shift]:
         return {}
     sums = [seen.sums for seen in norms.values()]
     totals = all_reduce(torch.cat(sums)).split([len(one) for one in sums])
-    shifts, left = {}, []
+    originals, shifts, left = dict(running_norms(model)), {}, []
     for (name, seen), total in zip(norms.items(), totals, strict=True):
         mean, var, count = moments_of(total)
         if count == 0:
@@ -196,7 +172,7 @@ def _write(model: nn.Module, norms: dict[str, _Seen]) -> dict[str, Shift]:
             continue
         if seen.unbiased:
             var = var * count / (count - 1).clamp(min=1)
-        stats = _stats_of(model.get_submodule(name))
+        stats = originals[name]
         shifts[name] = _shift(stats, mean, var)
         stats.running_mean.copy_(mean)
         stats.running_var.copy_(var)

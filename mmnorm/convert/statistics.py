@@ -2,15 +2,14 @@
 """What batch norms and their like get, against what they expect."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..layers import BCN, SN
-from ..sync import batch_sums, moments_of
+from ..running_norms import running_norms, sums_of
+from ..sync import moments_of
 
 FEWEST = 16
 """Values of a channel that give it a variance to compare."""
@@ -51,16 +50,12 @@ def input_statistics(
     model.eval()
     sums: dict[str, Tensor] = {}
     handles = []
-    stats = dict(_running(model))
+    stats = dict(running_norms(model))
 
     def keep(name: str) -> Callable:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0].double().flatten(2)
-            var = x.var(2, correction=0)
             # A head that is shared among levels is called at each.
-            sums[name] = sums.get(name, 0) + batch_sums(
-                x.mean(2), var, x.shape[2]
-            )
+            sums[name] = sums.get(name, 0) + sums_of(inputs[0].double())
 
         return hook
 
@@ -77,21 +72,6 @@ def input_statistics(
         for name in stats
         if name in sums and sums[name][-1] >= FEWEST
     ]
-
-
-def _running(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Names of norms, and where the running statistics of each are."""
-    inner = set()
-    for name, module in model.named_modules():
-        if isinstance(module, BCN):
-            inner.add(module.bn)  # which is never called
-            yield name, module.bn
-        elif (
-            isinstance(module, (_BatchNorm, SN))
-            and module not in inner
-            and module.running_mean is not None
-        ):
-            yield name, module
 
 
 def _compare(name: str, stats: nn.Module, sums: Tensor) -> Statistics:
