@@ -52,7 +52,7 @@ kernel = triton.jit(
 
 
 @triton.jit
-def _load(ptr, index, exists, HAS: tl.constexpr, default: tl.constexpr):
+def load(ptr, index, exists, HAS: tl.constexpr, default: tl.constexpr):
     # Parameters may be in half precision, or missing.
     value = tl.zeros_like(index).to(tl.float32) + default
     if HAS:
@@ -72,10 +72,10 @@ def _batch_part(
     HAS_BATCH: tl.constexpr,
 ):
     # z = alpha * (x - batch_mean) + beta
-    batch_mean = _load(batch_mean_ptr, channel, exists, HAS_BATCH, 0.0)
-    batch_var = _load(batch_var_ptr, channel, exists, HAS_BATCH, 1.0)
-    gamma = _load(gamma_ptr, channel, exists, HAS_BATCH, 1.0)
-    beta = _load(beta_ptr, channel, exists, HAS_BATCH, 0.0)
+    batch_mean = load(batch_mean_ptr, channel, exists, HAS_BATCH, 0.0)
+    batch_var = load(batch_var_ptr, channel, exists, HAS_BATCH, 1.0)
+    gamma = load(gamma_ptr, channel, exists, HAS_BATCH, 1.0)
+    beta = load(beta_ptr, channel, exists, HAS_BATCH, 0.0)
     if HAS_BATCH:
         rstd = tl.where(exists, tl.rsqrt(batch_var + batch_eps), 0.0)
     else:
@@ -148,8 +148,8 @@ def batch_channel(
             z_mean, z_var, inside, channels_per_group, eps
         )
         index = channel // channels_per_weight
-        weight = _load(weight_ptr, index, exists, HAS_WEIGHT, 1.0)
-        bias = _load(bias_ptr, index, exists, HAS_BIAS, 0.0)
+        weight = load(weight_ptr, index, exists, HAS_WEIGHT, 1.0)
+        bias = load(bias_ptr, index, exists, HAS_BIAS, 0.0)
         gain = weight[None, :] * rstd[:, None]
         scale = gain * alpha[None, :]
         shift = gain * offset + bias[None, :]
@@ -206,7 +206,7 @@ def batch_channel_grad(
         HAS_BATCH,
     )
     index = channel // channels_per_weight
-    weight = _load(weight_ptr, index, exists, HAS_WEIGHT, 1.0)[None, :]
+    weight = load(weight_ptr, index, exists, HAS_WEIGHT, 1.0)[None, :]
     sum_alpha = tl.zeros((BLOCK,), tl.float32)
     sum_z_mean = tl.zeros((BLOCK,), tl.float32)
     sum_weight = tl.zeros((BLOCK,), tl.float32)

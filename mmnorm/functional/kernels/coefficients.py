@@ -103,9 +103,7 @@ class _BatchChannel(Function):
             'HAS_BATCH': batch_mean is not None,
             'HAS_GROUPS': num_groups > 0,
             'HAS_WEIGHT': weight is not None,
-            'IMAGES': min(
-                max(TILE // block, 1), triton.next_power_of_2(max(n, 1))
-            ),
+            'IMAGES': _images_at_once(n, block),
             'BLOCK': block,
         }
         ctx.num_programs = triton.cdiv(c, per_group)
@@ -182,9 +180,7 @@ class _Switchable(Function):
         ctx.numbers = n, c, eps
         ctx.constants = {
             'HAS_BATCH': batch_mean is not None,
-            'IMAGES': min(
-                max(TILE // block, 1), triton.next_power_of_2(max(n, 1))
-            ),
+            'IMAGES': _images_at_once(n, block),
             'BLOCK': block,
         }
         inputs = mean, var, batch_mean, batch_var, mean_weight, var_weight
@@ -236,6 +232,11 @@ class _Switchable(Function):
             bias,
             None,
         )
+
+
+def _images_at_once(num_images: int, block: int) -> int:
+    most = triton.next_power_of_2(max(num_images, 1))
+    return min(max(TILE // block, 1), most)
 
 
 def _pointers(mean: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:

@@ -5,7 +5,7 @@
 import triton
 import triton.language as tl
 
-from .batch_channel_kernels import kernel
+from .batch_channel_kernels import kernel, load
 
 
 @triton.jit
@@ -77,11 +77,8 @@ def switchable(
     plane = image[:, None] * num_channels + channel[None, :]
     mean = tl.load(mean_ptr + plane, inside, 0.0)
     var = tl.load(var_ptr + plane, inside, 0.0)
-    batch_mean = tl.zeros((1, BLOCK), tl.float32)
-    batch_var = tl.zeros((1, BLOCK), tl.float32)
-    if HAS_BATCH:
-        batch_mean += tl.load(batch_mean_ptr + channel, exists, 0.0)[None, :]
-        batch_var += tl.load(batch_var_ptr + channel, exists, 0.0)[None, :]
+    batch_mean = load(batch_mean_ptr, channel, exists, HAS_BATCH, 0.0)[None, :]
+    batch_var = load(batch_var_ptr, channel, exists, HAS_BATCH, 0.0)[None, :]
     _, _, _, distance, rstd = _mix(
         mean,
         var,
@@ -131,11 +128,8 @@ def switchable_grad(
     channel = tl.arange(0, BLOCK)
     exists = channel < num_channels
     weight = tl.load(weight_ptr + channel, exists, 0.0).to(tl.float32)
-    batch_mean = tl.zeros((1, BLOCK), tl.float32)
-    batch_var = tl.zeros((1, BLOCK), tl.float32)
-    if HAS_BATCH:
-        batch_mean += tl.load(batch_mean_ptr + channel, exists, 0.0)[None, :]
-        batch_var += tl.load(batch_var_ptr + channel, exists, 0.0)[None, :]
+    batch_mean = load(batch_mean_ptr, channel, exists, HAS_BATCH, 0.0)[None, :]
+    batch_var = load(batch_var_ptr, channel, exists, HAS_BATCH, 0.0)[None, :]
     w_in, w_ln, w_bn = _shares(mean_weight_ptr, HAS_BATCH)
     u_in, u_ln, u_bn = _shares(var_weight_ptr, HAS_BATCH)
     share = 1.0 / num_channels.to(tl.float32)
