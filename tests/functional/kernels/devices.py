@@ -10,6 +10,7 @@ import os
 
 import pytest
 import torch
+import triton
 from hypothesis import settings
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -25,3 +26,32 @@ examples = settings(
     max_examples=40, derandomize=True, deadline=None, database=None
 )
 compiles = pytest.mark.skipif(INTERPRETED, reason='the interpreter does not')
+
+
+def ptx_of(
+    kernel: triton.JITFunction,
+    constants: dict[str, object],
+    types: dict[str, str],
+    aligned: tuple[str, ...] = (),
+) -> str:
+    """What a kernel compiles to, without a GPU.
+
+    Args:
+        kernel: The kernel.
+        constants: Its compile-time arguments, and others.
+        types: Of arguments that are neither float32 pointers nor integers.
+        aligned: Pointers to multiples of 16 bytes.
+    """
+    signature, values, attributes = {}, {}, {}
+    for i, argument in enumerate(kernel.arg_names):
+        if argument in constants:
+            signature[argument] = 'constexpr'
+            values[(i,)] = constants[argument]
+        else:
+            usual = '*fp32' if argument.endswith('_ptr') else 'i32'
+            signature[argument] = types.get(argument, usual)
+        if argument in aligned:
+            attributes[(i,)] = [['tt.divisibility', 16]]
+    source = triton.compiler.ASTSource(kernel, signature, values, attributes)
+    target = triton.backends.compiler.GPUTarget('cuda', 90, 32)
+    return triton.compile(source, target=target).asm['ptx']

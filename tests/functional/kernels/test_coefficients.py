@@ -3,7 +3,6 @@
 
 import pytest
 import torch
-import triton
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from mmnorm.functional.kernels import (
 )
 
 from ...layers.cases import LAYERS, call, make_input, run
-from .devices import DEVICE, compiles, examples, runs
+from .devices import DEVICE, compiles, examples, ptx_of, runs
 
 KERNELS = (
     batch_channel_kernels.batch_channel,
@@ -276,19 +275,8 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, has_batch):
         'IMAGES': 2,
         'BLOCK': 256,
     }
-    signature, values = {}, {}
-    for i, argument in enumerate(kernel.arg_names):
-        if argument in constants:
-            signature[argument] = 'constexpr'
-            values[(i,)] = constants[argument]
-        elif argument.endswith('_ptr'):
-            signature[argument] = '*fp32'
-        else:
-            number = 'fp32' if argument.endswith('eps') else 'i32'
-            signature[argument] = number
-    source = triton.compiler.ASTSource(kernel, signature, values)
-    target = triton.backends.compiler.GPUTarget('cuda', 90, 32)
-    assert 'rsqrt' in triton.compile(source, target=target).asm['ptx']
+    types = dict.fromkeys(('batch_eps', 'eps'), 'fp32')
+    assert 'rsqrt' in ptx_of(kernel, constants, types)
 
 
 @compiles

@@ -26,7 +26,15 @@ from ...layers.cases import (
     make_layer,
     run,
 )
-from .devices import DEVICE, INTERPRETED, compiles, examples, needs_gpu, runs
+from .devices import (
+    DEVICE,
+    INTERPRETED,
+    compiles,
+    examples,
+    needs_gpu,
+    ptx_of,
+    runs,
+)
 
 # Of what is returned in the dtype of x, a rounding; what is per plane is
 # always in float32.
@@ -301,20 +309,8 @@ def test_compiles_for_a_gpu(
         'CHUNKS': passes.MAX_CHUNKS,
     }
     activations = ('dy_ptr', 'x_ptr', 'y_ptr', 'dx_ptr')
-    signature, values, aligned = {}, {}, {}
-    for i, argument in enumerate(kernel.arg_names):
-        if argument in constants:
-            signature[argument] = 'constexpr'
-            values[(i,)] = constants[argument]
-        elif argument in activations:
-            signature[argument] = '*fp16'
-            aligned[(i,)] = [['tt.divisibility', 16]]
-        else:
-            number = 'fp32' if argument == 'slope' else 'i32'
-            signature[argument] = '*fp32' if '_ptr' in argument else number
-    source = triton.compiler.ASTSource(kernel, signature, values, aligned)
-    target = triton.backends.compiler.GPUTarget('cuda', 90, 32)
-    ptx = triton.compile(source, target=target).asm['ptx']
+    types = dict.fromkeys(activations, '*fp16') | {'slope': 'fp32'}
+    ptx = ptx_of(kernel, constants, types, aligned=activations)
     assert 'global.b16' not in ptx
     assert ('ld.global.v4.b32' in ptx) == (name != 'merge')
 

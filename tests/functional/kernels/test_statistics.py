@@ -3,7 +3,6 @@
 
 import pytest
 import torch
-import triton
 from torch import Tensor
 
 from mmnorm.functional.kernels import statistics
@@ -11,7 +10,7 @@ from mmnorm.functional.kernels import statistics_kernels as kernels
 from mmnorm.layers.running import settle
 from mmnorm.sync import batch_sums
 
-from .devices import DEVICE, compiles, runs
+from .devices import DEVICE, compiles, ptx_of, runs
 
 KERNELS = (
     kernels.batch_sums,
@@ -121,23 +120,13 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, kind):
         'IMAGES': 32,
         'BLOCK': 64,
     }
-    signature, values = {}, {}
-    for i, argument in enumerate(kernel.arg_names):
-        if argument in constants:
-            signature[argument] = 'constexpr'
-            values[(i,)] = constants[argument]
-        elif argument == 'num_batches_ptr':
-            signature[argument] = '*i64'
-        elif argument.endswith('sums_ptr'):
-            signature[argument] = '*fp64'
-        elif argument.endswith('_ptr'):
-            signature[argument] = '*fp32'
-        else:
-            number = 'fp32' if argument == 'momentum' else 'i32'
-            signature[argument] = number
-    source = triton.compiler.ASTSource(kernel, signature, values)
-    target = triton.backends.compiler.GPUTarget('cuda', 90, 32)
-    assert '.f64' in triton.compile(source, target=target).asm['ptx']
+    types = {
+        'num_batches_ptr': '*i64',
+        'sums_ptr': '*fp64',
+        'grad_sums_ptr': '*fp64',
+        'momentum': 'fp32',
+    }
+    assert '.f64' in ptx_of(kernel, constants, types)
 
 
 @compiles
