@@ -5,6 +5,7 @@ Each function returns the sentence, or None where it sees nothing wrong.
 """
 
 import inspect
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -83,6 +84,13 @@ def checkpoint_error(path: str, to_resume: bool = False) -> str | None:
             f'--cfg-options load_from={path}'
         )
     return None
+
+
+def existing_error(path: str) -> str | None:
+    """Look whether a file to write is there, for none is written over."""
+    if not os.path.lexists(path):
+        return None
+    return f'{path!r} is there already: name another file, or remove it'
 
 
 def refusal(path: str, asked: str) -> str:

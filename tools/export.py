@@ -18,7 +18,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 import mmnorm  # noqa: F401  registers the layers
-from mmnorm.check import checkpoint_error, norm_error
+from mmnorm.check import checkpoint_error, existing_error, norm_error
 from mmnorm.fold import fold
 from mmnorm.launch import fail, find_config
 
@@ -64,8 +64,8 @@ def check(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.suffix != '.onnx':
         fail(f'{args.out!r} has to end in .onnx')
-    if out.exists():
-        fail(f'{args.out!r} is there already: name another file, or remove it')
+    if error := existing_error(args.out):
+        fail(error)
     if not out.parent.is_dir():
         fail(f'{str(out.parent)!r}, where {out.name} is to go, is no folder')
     missing = [p for p in ('onnx', 'onnxscript') if find_spec(p) is None]

@@ -14,7 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import weights_to_cpu
 
 import mmnorm  # noqa: F401  registers the layers
-from mmnorm.check import checkpoint_error, data_error
+from mmnorm.check import checkpoint_error, data_error, existing_error
 from mmnorm.convert.files import write_checkpoint
 from mmnorm.hooks.recalibrate import recalibrate_on, training_data
 from mmnorm.launch import (
@@ -48,10 +48,8 @@ def parse_args() -> argparse.Namespace:
 def argument_error(args: argparse.Namespace) -> str | None:
     if args.num_batches < 1:
         return f'--num-batches is {args.num_batches}: give 1 or more'
-    if Path(args.out).exists():
-        return (
-            f'{args.out!r} is there already: name another file, or remove it'
-        )
+    if error := existing_error(args.out):
+        return error
     if not Path(args.out).parent.is_dir():
         return f'{args.out!r} is in a folder that does not exist: make it'
     return checkpoint_error(args.checkpoint)

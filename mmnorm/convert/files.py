@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..check import checkpoint_error, refusal
+from ..check import checkpoint_error, existing_error, refusal
 
 
 def read_checkpoint(path: str) -> dict:
@@ -58,10 +58,8 @@ def write_bytes(content: bytes, path: Path) -> None:
         ValueError: If the file is there already, or cannot be written; in
             one sentence.
     """
-    if path.exists() or path.is_symlink():
-        raise ValueError(
-            f'{str(path)!r} is there already: name another file, or remove it'
-        )
+    if sentence := existing_error(str(path)):
+        raise ValueError(sentence)
     part = path.with_name(f'{path.name}.part')
     try:
         part.write_bytes(content)
