@@ -15,10 +15,10 @@ export PYTHON
 .DEFAULT_GOAL := test
 
 env:
-	@tools/create_env.sh $(VENV)
+	@tools/dev/create_env.sh $(VENV)
 
 demo: env
-	@$(BIN)/python tools/demo.py
+	@$(BIN)/python -m tools.dev.demo
 
 test: env
 	$(BIN)/python -m pytest
@@ -28,4 +28,4 @@ lint: env
 	$(BIN)/ruff format --check .
 
 bench: env
-	$(BIN)/python tools/benchmark_norms.py
+	$(BIN)/python -m benchmarks.norms

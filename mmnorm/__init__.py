@@ -1,17 +1,18 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Normalization layers for OpenMMLab at one or two images a GPU."""
 
-from .fuse_norm_act import fuse_norm_act
-from .hooks import (
+from .deploy.fuse_norm_act import fuse_norm_act
+from .distributed.step_sync import StepSync
+from .engine.hooks import (
     FuseNormActHook,
     RecalibrateHook,
     RepeatableHook,
     StepSyncHook,
 )
+from .engine.runner.safe_load import allow_mmengine_checkpoints
 from .layers import BCN, GN, SN, ConvWS, SyncBN
+from .layers.recomputation import record_checkpoints
 from .registry import register_bare_names
-from .safe_load import allow_mmengine_checkpoints
-from .step_sync import StepSync
 
 __version__ = '0.1.0'
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
 ]
 
 register_bare_names()
+record_checkpoints()
 allow_mmengine_checkpoints()

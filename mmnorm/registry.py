@@ -18,7 +18,10 @@ MODELS = Registry(
 )
 NORM_LAYERS = MODELS
 HOOKS = Registry(
-    'hook', parent=ROOT_HOOKS, scope='mmnorm', locations=['mmnorm.hooks']
+    'hook',
+    parent=ROOT_HOOKS,
+    scope='mmnorm',
+    locations=['mmnorm.engine.hooks'],
 )
 
 # mmcv registers its own GN when it is imported, and raises where the name is

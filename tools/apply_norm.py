@@ -17,15 +17,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmnorm import layers
-from mmnorm.apply_norm import (
+from mmnorm.config.apply_norm import (
     NORMS,
     Source,
     Statement,
     apply_norm,
     find_parts,
 )
-from mmnorm.check import norm_error
-from mmnorm.launch import fail, find_config
+from mmnorm.config.checks import norm_error
+from mmnorm.engine.runner.launch import fail, find_config
 
 WIDTH = 79
 

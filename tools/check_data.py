@@ -6,8 +6,8 @@ import sys
 
 from mmengine.config import Config, DictAction
 
-from mmnorm.check_data import Row, check_data
-from mmnorm.launch import fail, read_config
+from mmnorm.config.check_data import Row, check_data
+from mmnorm.engine.runner.launch import fail, read_config
 
 HEADER = ('split', 'type', 'what', 'path', 'status', 'details')
 

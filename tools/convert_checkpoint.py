@@ -18,19 +18,19 @@ from sklearn.datasets import load_sample_images
 from torch import nn
 
 import mmnorm  # noqa: F401  registers the layers
-from mmnorm.check import norm_error
-from mmnorm.convert import (
+from mmnorm.checkpoints import (
     KINDS,
     Converted,
     convert,
-    input_statistics,
     load,
     read_checkpoint,
     standardization_warnings,
     state_of,
     write_checkpoint,
 )
-from mmnorm.launch import fail, find_config
+from mmnorm.config.checks import norm_error
+from mmnorm.engine.runner.launch import fail, find_config
+from mmnorm.precise import input_statistics
 
 SHOWN = 5
 """Names of a list that are printed."""

@@ -2,4 +2,4 @@
 # Train on several GPUs: tools/dist_train.sh CONFIG GPUS [arguments of train.py]
 # Without any GPU in the machine, GPUS is the number of CPU processes.
 # On several nodes, on each: NNODES=2 NODE_RANK=0 MASTER_ADDR=node0 PORT=29500
-exec "$(dirname "$0")/dist_run.sh" train.py 1 "$@"
+exec "$(dirname "$0")/launchers/dist.sh" train.py 1 "$@"

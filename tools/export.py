@@ -18,9 +18,10 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 import mmnorm  # noqa: F401  registers the layers
-from mmnorm.check import checkpoint_error, existing_error, norm_error
-from mmnorm.fold import fold
-from mmnorm.launch import fail, find_config
+from mmnorm.checkpoints.checks import checkpoint_error, existing_error
+from mmnorm.config.checks import norm_error
+from mmnorm.deploy.fold import fold
+from mmnorm.engine.runner.launch import fail, find_config
 
 # Of what is exported, and of what is compared: images, height, width.
 EXAMPLE = (2, 96, 128)

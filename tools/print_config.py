@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmnorm.launch import fail, find_config
+from mmnorm.engine.runner.launch import fail, find_config
 
 
 def parse_args() -> argparse.Namespace:

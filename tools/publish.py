@@ -10,8 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import mmnorm  # noqa: F401  lets torch load the checkpoints of mmengine
-from mmnorm.convert.files import read_checkpoint, to_bytes, write_bytes
-from mmnorm.launch import fail
+from mmnorm.checkpoints.files import read_checkpoint, to_bytes, write_bytes
+from mmnorm.engine.runner.launch import fail
 
 META = ('dataset_meta', 'cfg', 'CLASSES', 'PALETTE', 'converted')
 

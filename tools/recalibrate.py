@@ -14,10 +14,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import weights_to_cpu
 
 import mmnorm  # noqa: F401  registers the layers
-from mmnorm.check import checkpoint_error, data_error, existing_error
-from mmnorm.convert.files import write_checkpoint
-from mmnorm.hooks.recalibrate import recalibrate_on, training_data
-from mmnorm.launch import (
+from mmnorm.checkpoints.checks import checkpoint_error, existing_error
+from mmnorm.checkpoints.files import write_checkpoint
+from mmnorm.config.checks import data_error
+from mmnorm.engine.runner.launch import (
     add_common_arguments,
     build_runner,
     fail,
@@ -25,7 +25,8 @@ from mmnorm.launch import (
     parse,
     read_config,
 )
-from mmnorm.recalibrate import Shift
+from mmnorm.precise.exact_statistics import Shift
+from mmnorm.precise.training_batches import recalibrate_on, training_data
 
 SHOWN = 10
 

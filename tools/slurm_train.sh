@@ -2,4 +2,4 @@
 # Train with slurm: tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
 # GPUS (8), GPUS_PER_NODE (8, or GPUS if less), CPUS_PER_TASK (5) and SRUN_ARGS
 # are taken from the environment.
-exec "$(dirname "$0")/slurm_run.sh" train.py "$@"
+exec "$(dirname "$0")/launchers/slurm.sh" train.py "$@"

@@ -12,9 +12,10 @@ from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
 import mmnorm  # noqa: F401  registers the layers
-from mmnorm.check import checkpoint_error, data_error
-from mmnorm.fold import fold
-from mmnorm.launch import (
+from mmnorm.checkpoints.checks import checkpoint_error
+from mmnorm.config.checks import data_error
+from mmnorm.deploy.fold import fold
+from mmnorm.engine.runner.launch import (
     add_common_arguments,
     build_runner,
     fail,

@@ -7,8 +7,10 @@ import torch
 from mmengine.runner import find_latest_checkpoint
 
 import mmnorm  # noqa: F401  registers the layers
-from mmnorm.check import checkpoint_error, data_error
-from mmnorm.launch import (
+from mmnorm.checkpoints.checks import checkpoint_error
+from mmnorm.config.checks import data_error
+from mmnorm.engine.runner.atomic_runner import CheckpointError
+from mmnorm.engine.runner.launch import (
     add_common_arguments,
     build_runner,
     fail,
@@ -16,7 +18,6 @@ from mmnorm.launch import (
     parse,
     read_config,
 )
-from mmnorm.runner import CheckpointError
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,10 +11,10 @@ subtract, so nothing here reads an activation.
 
 from torch import Tensor
 
-from .backend import with_kernels
+from .dispatch import with_kernels
 
 
-@with_kernels('coefficients')
+@with_kernels('launch_coefficients')
 def group_coefficients(
     mean: Tensor,
     var: Tensor,
@@ -57,7 +57,7 @@ def group_coefficients(
     return scale, shift
 
 
-@with_kernels('coefficients')
+@with_kernels('launch_coefficients')
 def batch_coefficients(
     mean: Tensor,
     batch_mean: Tensor,
@@ -80,7 +80,7 @@ def batch_coefficients(
     return scale, scale * (mean - batch_mean) + bias
 
 
-@with_kernels('coefficients')
+@with_kernels('launch_coefficients')
 def batch_channel_coefficients(
     mean: Tensor,
     var: Tensor,
@@ -114,7 +114,7 @@ def batch_channel_coefficients(
     return scale * alpha, shift
 
 
-@with_kernels('coefficients')
+@with_kernels('launch_coefficients')
 def switchable_coefficients(
     mean: Tensor,
     var: Tensor,

@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import torch_ops
-from .backend import backend_of
+from .dispatch import ops_for
 
 Coefficients = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
@@ -65,46 +65,47 @@ def normalize(
         return normalize(x[..., None], coefficients, activation)[..., 0]
     # Not numel(): an export would take what it says for a constant.
     num_pixels = math.prod(x.shape[2:])
-    if torch_ops.is_recorded():
-        # Plain operators: a compiler fuses them better than we order them,
-        # and would take what travels along the wires for gradients.
+    if torch_ops.is_traced():
+        # Plain operators: a compiler fuses them better than this code could
+        # order them, and would take what the carriers hold for gradients.
         mean, var = torch_ops.differentiable_moments(x)
         y = torch_ops.affine(x, mean, *coefficients(mean, var, num_pixels))
         return y if activation is None else activation(y)
-    passes = backend_of(x)
-    fused = activation if passes.fuses(activation) else None
-    *wires, mean, var = _Moments.apply(x, passes, fused)
+    ops = ops_for(x)
+    fused = activation if ops.fuses(activation) else None
+    *carriers, mean, var = _Moments.apply(x, ops, fused)
     scale, shift = coefficients(mean, var, num_pixels)
     scale, shift = scale.expand_as(mean), shift.expand_as(mean)
-    y = _Affine.apply(*wires, x, mean, scale, shift, passes, fused)
+    y = _Affine.apply(*carriers, x, mean, scale, shift, ops, fused)
     return y if activation is fused else activation(y)
 
 
 # The gradient of x has three terms: through the affine map, the mean and the
-# variance. Left to autograd they would be three tensors and two additions.
-# So _Moments hands _Affine three wires, tensors that hold nothing on the way
-# forward; on the way back _Affine sends dy, scale and shift along them, in
-# place of their gradients, and _Moments forms the whole gradient in one pass.
-# No one else may use the wires, and a second derivative through them would be
-# wrong.
+# variance. Autograd alone would make three tensors and add them twice. So
+# _Moments hands _Affine three gradient carriers, tensors without memory in
+# the forward; in the backward _Affine returns dy, scale and shift in place of
+# the gradients of the carriers, and _Moments computes the whole gradient in
+# one pass. No other function may use the carriers, and a second derivative
+# through them would be wrong.
 
 
 class _Moments(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, passes, activation) -> tuple[Tensor, ...]:
-        mean, var = passes.moments(x)
+    def forward(ctx, x: Tensor, ops, activation) -> tuple[Tensor, ...]:
+        mean, var = ops.moments(x)
         ctx.save_for_backward(x, mean)
-        ctx.passes, ctx.activation = passes, activation
-        wire = x.new_empty(()).expand(x.shape)
-        return wire, torch.empty_like(mean), torch.empty_like(mean), mean, var
+        ctx.ops, ctx.activation = ops, activation
+        of_dy = x.new_empty(()).expand(x.shape)
+        of_scale, of_shift = torch.empty_like(mean), torch.empty_like(mean)
+        return of_dy, of_scale, of_shift, mean, var
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy, scale, shift, grad_mean, grad_var):
         x, mean = ctx.saved_tensors
-        gate = _gate(scale, shift, ctx.activation)
-        dx = ctx.passes.input_grad(
-            dy, x, mean, scale, grad_mean, grad_var, *gate
+        fused = _fused(scale, shift, ctx.activation)
+        dx = ctx.ops.input_grad(
+            dy, x, mean, scale, grad_mean, grad_var, *fused
         )
         return dx, None, None
 
@@ -112,24 +113,25 @@ class _Moments(Function):
 class _Affine(Function):
     @staticmethod
     def forward(
-        ctx, wire, scale_wire, shift_wire, x, mean, scale, shift, *rest
+        ctx, of_dy, of_scale, of_shift, x, mean, scale, shift, ops, activation
     ) -> Tensor:
         ctx.save_for_backward(x, mean, scale, shift)
-        ctx.passes, ctx.activation = rest
-        gate = () if ctx.activation is None else (ctx.activation,)
-        return ctx.passes.affine(x, mean, scale, shift, *gate)
+        ctx.ops, ctx.activation = ops, activation
+        fused = () if activation is None else (activation,)
+        return ops.affine(x, mean, scale, shift, *fused)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
         x, mean, scale, shift = ctx.saved_tensors
-        gate = _gate(scale, shift, ctx.activation)
-        grad_scale, grad_shift = ctx.passes.plane_sums(dy, x, mean, *gate)
+        fused = _fused(scale, shift, ctx.activation)
+        grad_scale, grad_shift = ctx.ops.plane_sums(dy, x, mean, *fused)
         grad_mean = -scale * grad_shift
-        wires = dy, scale, shift
-        return *wires, None, grad_mean, grad_scale, grad_shift, None, None
+        carried = dy, scale, shift
+        return *carried, None, grad_mean, grad_scale, grad_shift, None, None
 
 
-def _gate(scale, shift, activation) -> tuple:
-    # What leads back through an activation, for passes that compute it.
+def _fused(scale: Tensor, shift: Tensor, activation) -> tuple:
+    # With these, the operators compute the argument of a fused activation
+    # again, and lead dy back through it.
     return () if activation is None else ((scale, shift, activation),)

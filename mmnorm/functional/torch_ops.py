@@ -27,7 +27,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         # reach every process through the pooled moments.
         zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
         return zeros, zeros
-    if not suits_native(x):
+    if not supports_native(x):
         return differentiable_moments(x)
     return (
         _contiguous_moments(x)
@@ -44,7 +44,7 @@ def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """``scale * (x - mean) + shift``, in the dtype and format of ``x``."""
-    if suits_native(x):
+    if supports_native(x):
         return _native_affine(x, mean, scale, shift)
     mean, scale, shift = (_over(x, t) for t in (mean, scale, shift))
     return torch.addcmul(shift, x - mean, scale).to(x.dtype)
@@ -52,7 +52,7 @@ def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def plane_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane."""
-    if suits_native(x):
+    if supports_native(x):
         return _native_sums(dy, x, mean)
     dy = dy.to(_wide(x))
     product = dy * (x - _over(x, mean))
@@ -79,7 +79,7 @@ def input_grad(
     return grad.addcmul_(dy.to(_wide(x)), _over(x, scale)).to(x.dtype)
 
 
-def suits_native(x: Tensor) -> bool:
+def supports_native(x: Tensor) -> bool:
     """Whether torch's own kernels for CPU take it as it is."""
     # What is recorded is fused, or run, by others.
     return (
@@ -88,11 +88,11 @@ def suits_native(x: Tensor) -> bool:
         and x.dim() > 2
         and x.numel() > 0
         and (x.is_contiguous() or _is_channels_last(x))
-        and not is_recorded()
+        and not is_traced()
     )
 
 
-def is_recorded() -> bool:
+def is_traced() -> bool:
     """Whether a compiler, an exporter or a tracer is looking on."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 

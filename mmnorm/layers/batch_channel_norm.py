@@ -4,16 +4,18 @@
 import torch
 from torch import Tensor, nn
 
-from ..functional import batch_channel_coefficients, normalize
-from ..registry import NORM_LAYERS
-from ..sync import batch_sums
-from .num_groups import resolve_num_groups
-from .pool import Pool, is_rerun
-from .running import (
-    batch_statistics,
-    estimated_statistics,
-    running_statistics,
+from mmnorm.functional import batch_channel_coefficients, normalize
+from mmnorm.functional.statistics import update_statistics
+from mmnorm.registry import NORM_LAYERS
+
+from .arguments import (
+    check_choice,
+    check_common,
+    check_group_size,
+    check_momentum,
+    resolve_num_groups,
 )
+from .batch_statistics import batch_statistics, keep_for_step
 
 
 @NORM_LAYERS.register_module()
@@ -102,19 +104,16 @@ class BCN(nn.GroupNorm):
         channel_affine: str = 'group',
         group_size: int | None = None,
     ) -> None:
-        num_groups = resolve_num_groups(num_groups, num_features)
-        if channel_affine not in ('group', 'channel'):
-            raise ValueError(
-                f'norm_cfg.channel_affine={channel_affine!r}: set it to '
-                "'group' or 'channel'"
-            )
-        if sync not in (True, False, 'step') or (
-            sync == 'step' and not estimate
-        ):
+        check_common(num_features, eps, estimate=estimate)
+        check_momentum(momentum)
+        check_group_size(group_size)
+        check_choice('channel_affine', channel_affine, ('group', 'channel'))
+        if not isinstance(sync, bool) and (sync != 'step' or not estimate):
             raise ValueError(
                 f'norm_cfg.sync={sync!r} with estimate={estimate}: set sync '
                 "to True or False, or to 'step' with estimate=True"
             )
+        num_groups = resolve_num_groups(num_groups, num_features)
         super().__init__(num_groups, num_features, eps)
         if channel_affine == 'group':
             self.weight = nn.Parameter(torch.ones(num_groups))
@@ -122,7 +121,7 @@ class BCN(nn.GroupNorm):
         self.estimate = estimate
         self.sync = sync
         self.channel_affine = channel_affine
-        self.pool = Pool(sync is True, group_size)
+        self.group_size = group_size
         self.step_sums: Tensor | None = None
         # A child, not a base: tools that fuse or convert batch norms would
         # drop the channel part of a subclass.
@@ -131,13 +130,15 @@ class BCN(nn.GroupNorm):
     def coefficients(
         self, mean: Tensor, var: Tensor, num_pixels: int
     ) -> tuple[Tensor, Tensor]:
-        bn, sums = self.bn, batch_sums(mean, var, num_pixels)
-        if not self.estimate:
-            batch = batch_statistics(bn, sums, self.pool)
-        elif self.sync == 'step':
-            batch = self._keep_for_step(sums)
+        bn = self.bn
+        if bn.training and self.sync == 'step':
+            batch = self._keep_for_step(mean, var, num_pixels)
         else:
-            batch = estimated_statistics(bn, sums, self.pool)
+            kind = 'estimated' if self.estimate else 'unbiased'
+            group_size = self.group_size if self.sync else 1
+            batch = batch_statistics(
+                bn, mean, var, num_pixels, kind, group_size
+            )
         return batch_channel_coefficients(
             mean,
             var,
@@ -154,21 +155,40 @@ class BCN(nn.GroupNorm):
         return normalize(x, self.coefficients, activation)
 
     def start_steps(self) -> None:
-        """Begin to keep sums for :class:`mmnorm.step_sync.StepSync`."""
+        """Begin to keep sums for :class:`mmnorm.StepSync`."""
         size = 2 * self.num_channels + 1
         device = self.bn.running_mean.device
         self.step_sums = torch.zeros(size, dtype=torch.float64, device=device)
 
-    def _keep_for_step(self, sums: Tensor) -> tuple[Tensor, Tensor]:
-        if self.bn.training and not is_rerun():
-            if self.step_sums is None:
-                raise RuntimeError(
-                    "norm_cfg.sync='step' moves no estimate by itself: add "
-                    "custom_hooks=[dict(type='mmnorm.StepSyncHook')] to the "
-                    'config, or call mmnorm.StepSync after each step'
-                )
-            self.step_sums += sums.detach()
-        return running_statistics(self.bn)
+    @torch.no_grad()
+    def end_step(self, total: Tensor) -> None:
+        """Move the estimates once for all that was kept, and keep anew.
+
+        Args:
+            total: Sums of all processes since the last step.
+        """
+        bn = self.bn
+        if bn.training:
+            update_statistics(
+                total,
+                bn.running_mean,
+                bn.running_var,
+                bn.num_batches_tracked,
+                bn.momentum,
+                'estimated',
+            )
+        self.step_sums.zero_()
+
+    def _keep_for_step(
+        self, mean: Tensor, var: Tensor, num_pixels: int
+    ) -> tuple[Tensor, Tensor]:
+        if self.step_sums is None:
+            raise RuntimeError(
+                "norm_cfg.sync='step' moves no estimate by itself: add "
+                "custom_hooks=[dict(type='mmnorm.StepSyncHook')] to the "
+                'config, or call mmnorm.StepSync after each step'
+            )
+        return keep_for_step(self.bn, mean, var, num_pixels, self.step_sums)
 
     def init_weights(self) -> None:
         """Bring a branch back to life that mmdet's init has cut.

@@ -4,10 +4,11 @@
 import torch
 from torch import Tensor, nn
 
-from ..functional import group_coefficients, normalize, torch_ops
-from ..functional.backend import backend_of
-from ..registry import NORM_LAYERS
-from .num_groups import resolve_num_groups
+from mmnorm.functional import group_coefficients, normalize, torch_ops
+from mmnorm.functional.dispatch import ops_for
+from mmnorm.registry import NORM_LAYERS
+
+from .arguments import check_common, resolve_num_groups
 
 
 @NORM_LAYERS.register_module()
@@ -58,6 +59,7 @@ class GN(nn.GroupNorm):
         eps: float = 1e-5,
         affine: bool = True,
     ) -> None:
+        check_common(num_features, eps, affine=affine)
         num_groups = resolve_num_groups(num_groups, num_features)
         super().__init__(num_groups, num_features, eps, affine)
 
@@ -74,8 +76,8 @@ class GN(nn.GroupNorm):
         if (
             x.is_contiguous()
             and x.dtype in (torch.float32, torch.float64)
-            and torch_ops.suits_native(x)
-            and backend_of(x) is torch_ops
+            and torch_ops.supports_native(x)
+            and ops_for(x) is torch_ops
         ):
             # torch has the whole layer as one operator. In channels last,
             # its variances are differences of large numbers, and of half

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ..functional import normalize, switchable_coefficients
-from ..registry import NORM_LAYERS
-from ..sync import batch_sums
-from .pool import Pool
-from .running import batch_statistics
+from mmnorm.functional import normalize, switchable_coefficients
+from mmnorm.registry import NORM_LAYERS
+
+from .arguments import check_common, check_group_size, check_momentum
+from .batch_statistics import batch_statistics
 
 
 @NORM_LAYERS.register_module()
@@ -72,6 +72,9 @@ class SN(_InstanceNorm):
         sync: bool = True,
         group_size: int | None = None,
     ) -> None:
+        check_common(num_features, eps, use_bn=use_bn, sync=sync)
+        check_momentum(momentum)
+        check_group_size(group_size)
         super().__init__(
             num_features,
             eps,
@@ -80,7 +83,8 @@ class SN(_InstanceNorm):
             track_running_stats=use_bn,
         )
         self.use_bn = use_bn
-        self.pool = Pool(sync, group_size)
+        self.sync = sync
+        self.group_size = group_size
         terms = 3 if use_bn else 2
         self.mean_weight = nn.Parameter(torch.ones(terms))
         self.var_weight = nn.Parameter(torch.ones(terms))
@@ -90,8 +94,10 @@ class SN(_InstanceNorm):
     ) -> tuple[Tensor, Tensor]:
         batch = None
         if self.use_bn:
-            sums = batch_sums(mean, var, num_pixels)
-            batch = batch_statistics(self, sums, self.pool, unbiased=False)
+            group_size = self.group_size if self.sync else 1
+            batch = batch_statistics(
+                self, mean, var, num_pixels, 'biased', group_size
+            )
         return switchable_coefficients(
             mean,
             var,
@@ -111,7 +117,7 @@ class SN(_InstanceNorm):
     def extra_repr(self) -> str:
         return (
             f'{self.num_features}, eps={self.eps}, momentum={self.momentum}, '
-            f'use_bn={self.use_bn}, sync={self.pool.sync}'
+            f'use_bn={self.use_bn}, sync={self.sync}'
         )
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:

@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..functional import batch_coefficients, normalize
-from ..registry import NORM_LAYERS
-from ..sync import batch_sums
-from .pool import Pool
-from .running import batch_statistics
+from mmnorm.functional import batch_coefficients, normalize
+from mmnorm.registry import NORM_LAYERS
+
+from .arguments import check_common, check_group_size, check_momentum
+from .batch_statistics import batch_statistics
 
 
 @NORM_LAYERS.register_module()
@@ -59,14 +59,18 @@ class SyncBN(_BatchNorm):
         momentum: float | None = 0.1,
         group_size: int | None = None,
     ) -> None:
+        check_common(num_features, eps)
+        check_momentum(momentum)
+        check_group_size(group_size)
         super().__init__(num_features, eps, momentum)
-        self.pool = Pool(True, group_size)
+        self.group_size = group_size
 
     def coefficients(
         self, mean: Tensor, var: Tensor, num_pixels: int
     ) -> tuple[Tensor, Tensor]:
-        sums = batch_sums(mean, var, num_pixels)
-        batch = batch_statistics(self, sums, self.pool)
+        batch = batch_statistics(
+            self, mean, var, num_pixels, 'unbiased', self.group_size
+        )
         return batch_coefficients(
             mean, *batch, self.weight, self.bias, self.eps
         )

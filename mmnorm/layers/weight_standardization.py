@@ -4,8 +4,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..functional import normalize
-from ..registry import MODELS
+from mmnorm.functional import normalize
+from mmnorm.registry import MODELS
 
 
 @MODELS.register_module()

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmnorm import BCN, GN, SN, SyncBN
-
-from .. import reference
+from tests import reference
 
 CHANNELS = 8
 LAYERS = {

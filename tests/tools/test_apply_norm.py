@@ -16,9 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmnorm import BCN, GN, SN, ConvWS, SyncBN
-
-from ..test_apply_norm import DEEPLAB, MASK_RCNN, MMDET, MMSEG
-from .conftest import ROOT
+from tests.config.test_apply_norm import DEEPLAB, MASK_RCNN, MMDET, MMSEG
+from tests.paths import ROOT
 
 BBOX, MASK = 'roi_head.bbox_head', 'roi_head.mask_head'
 # The layers of each part that has norms.

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from .conftest import CONFIG, ROOT
+from tests.paths import CONFIG, ROOT
 
 NORM = 'model.backbone.norm_cfg'
 

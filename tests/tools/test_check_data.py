@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .conftest import CONFIG, ROOT
+from tests.paths import CONFIG, ROOT
 
 
 @pytest.fixture

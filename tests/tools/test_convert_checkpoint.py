@@ -10,10 +10,9 @@ from mmengine.runner import load_checkpoint
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from mmnorm.convert import KINDS
-
-from ..convert import synthetic
-from .conftest import ROOT
+from mmnorm.checkpoints import KINDS
+from tests.checkpoints.convert import synthetic
+from tests.paths import ROOT
 
 TOOL = 'convert_checkpoint'
 MINI = ROOT / 'configs/mini'

@@ -11,8 +11,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from ..models import make_model
-from .conftest import CONFIG, ROOT
+from tests.models import make_model
+from tests.paths import CONFIG, ROOT
 
 MINI = {path.stem: path for path in (ROOT / 'configs/mini').glob('*.py')}
 TOOL = 'export'

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 import mmnorm  # noqa: F401  names what a checkpoint may hold
-
-from .conftest import CONFIG, ROOT
+from tests.paths import CONFIG, ROOT
 
 TRAIN = str(ROOT / 'tools/train.py')
 SECONDS = 120

@@ -14,8 +14,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from ..models import make_model, randomise
-from .conftest import CONFIG, ROOT
+from tests.models import make_model, randomise
+from tests.paths import CONFIG, ROOT
+
 from .test_mmseg import config as segmenter  # noqa: F401  a fixture
 
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 import mmnorm  # noqa: F401  names what a checkpoint may hold
-
-from .conftest import CONFIG, ROOT
+from tests.paths import CONFIG, ROOT
 
 SECONDS = 120
 SRUN = """#!/usr/bin/env bash

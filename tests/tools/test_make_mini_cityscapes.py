@@ -19,7 +19,8 @@ from mmdet.evaluation import CityScapesMetric
 from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
-from .conftest import Main
+from tests.conftest import Main
+
 from .test_make_mini_coco import contents
 
 COUNTS = {'train': 6, 'val': 3}

@@ -9,7 +9,8 @@ import pytest
 from mmseg.datasets import COCOStuffDataset
 from PIL import Image
 
-from .conftest import Main
+from tests.conftest import Main
+
 from .test_make_mini_coco import contents
 
 COUNTS = {'train': 6, 'val': 3}

@@ -10,7 +10,8 @@ import pytest
 from mmseg.datasets import PascalVOCDataset
 from PIL import Image
 
-from .conftest import Main
+from tests.conftest import Main
+
 from .test_make_mini_coco import contents
 
 COUNTS = {'train': 3, 'aug': 4, 'trainaug': 7, 'val': 3}

@@ -5,8 +5,8 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from ..test_apply_norm import DEEPLAB, MASK_RCNN, MMDET, MMSEG
-from .conftest import CONFIG, ROOT
+from tests.config.test_apply_norm import DEEPLAB, MASK_RCNN, MMDET, MMSEG
+from tests.paths import CONFIG, ROOT
 
 
 @pytest.fixture

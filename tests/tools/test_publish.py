@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmnorm import BCN
-
-from .conftest import CONFIG, ROOT
+from tests.paths import CONFIG, ROOT
 
 TOOL = 'publish'
 SEGMENTER = ROOT / (

@@ -14,8 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 import mmnorm  # noqa: F401  names what a checkpoint may hold
-
-from .conftest import CONFIG, ROOT
+from tests.paths import CONFIG, ROOT
 
 Weights = dict[str, torch.Tensor]
 MOMENTS = ('running_mean', 'running_var')

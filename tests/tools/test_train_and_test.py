@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import mmnorm  # noqa: F401  names what a checkpoint may hold
-
-from .conftest import CONFIG
+from tests.paths import CONFIG
 
 
 @pytest.fixture(scope='module')

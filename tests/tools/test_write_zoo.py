@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from .conftest import ROOT
+from tests.paths import ROOT
 
 
 def test_metafiles_and_tables_are_fresh(tool):

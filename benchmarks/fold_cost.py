@@ -1,0 +1,208 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""What folding changes: the results of trained models, and their time.
+
+Tests every trained model of configs/mini before and after, and times R50
+models of random weights. Writes benchmarks/results/fold and the tables of
+docs/deploy.md.
+"""
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
+
+import mmnorm  # noqa: F401  registers the layers
+from mmnorm.deploy.fold import fold
+from mmnorm.engine.runner.launch import fail
+from studies.page import replace_marked
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / 'benchmarks/results/fold'
+PAGE = ROOT / 'docs/deploy.md'
+METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU')
+SIZE = 256
+LARGE = (
+    'syncbn/deeplabv3_r50-d8_syncbn-all_4xb2-40k_cityscapes-512x1024',
+    'bcn/deeplabv3_r50-d8_bcn-all_4xb2-40k_cityscapes-512x1024',
+    'bcn/deeplabv3_r50-d8-ws_bcn-all_4xb2-40k_cityscapes-512x1024',
+    'gn/deeplabv3_r50-d8-ws_gn-all_4xb2-40k_cityscapes-512x1024',
+    'syncbn/mask-rcnn_r50_fpn_syncbn-all_8xb1-2x_coco',
+    'bcn/mask-rcnn_r50_fpn_bcn-all_8xb1-2x_coco',
+    'bcn/mask-rcnn_r50_fpn_bcn-ws-all_8xb1-2x_coco',
+    'gn/mask-rcnn_r50_fpn_gn-ws-all_8xb1-2x_coco',
+)
+
+
+def scores(config: Path, checkpoint: Path, *options: str) -> dict:
+    """What tools/test.py says of a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, ROOT / 'tools/test.py', config, checkpoint]
+        command += ['--work-dir', folder, *options]
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+        record = json.loads(next(Path(folder).glob('*/*.json')).read_text())
+    return {key: record[key] for key in METRICS if key in record}
+
+
+def logits(model: nn.Module, data: dict, proposals: list | None) -> tuple:
+    """All that the heads say, of given proposals, and the proposals."""
+    if not hasattr(model, 'roi_head'):
+        return [model(**data, mode='tensor')], None
+    x = model.extract_feat(data['inputs'])
+    if proposals is None:
+        samples = data['data_samples']
+        proposals = model.rpn_head.predict(x, samples, rescale=False)
+    maps, boxes = model.rpn_head(x)
+    return [*maps, *boxes, *model.roi_head.forward(x, proposals)], proposals
+
+
+def largest_difference(
+    model: nn.Module, folded: nn.Module, images: list[dict]
+) -> tuple[float, float]:
+    """Of the logits of some images, and the largest of those."""
+
+    def largest(tensors: list[Tensor]) -> float:
+        return max(tensor.abs().max().item() for tensor in tensors)
+
+    difference = logit = 0.0
+    for data in images:
+        before, proposals = logits(model, data, None)
+        after, _ = logits(folded, data, proposals)
+        pairs = zip(before, after, strict=True)
+        difference = max(difference, largest([a - b for a, b in pairs]))
+        logit = max(logit, largest(before))
+    return difference, logit
+
+
+def seconds(models: tuple[nn.Module, ...], call, repeats: int) -> list[float]:
+    """The shortest time of each, taken in turns."""
+    times = [[] for _ in models]
+    for repeat in range(repeats + 1):
+        for model, taken in zip(models, times, strict=True):
+            start = time.perf_counter()
+            call(model)
+            if repeat:  # the first warms up
+                taken.append(time.perf_counter() - start)
+    return [min(taken) for taken in times]
+
+
+@torch.no_grad()
+def trained(config: Path, checkpoint: Path) -> dict:
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval()
+    load_checkpoint(model, str(checkpoint), map_location='cpu')
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    images = [
+        model.data_preprocessor(pseudo_collate([dataset[i]])) for i in range(8)
+    ]
+    folded = copy.deepcopy(model)
+    folds = fold(folded, **images[0], mode='tensor')
+    difference, logit = largest_difference(model, folded, images)
+    before, after = seconds(
+        (model, folded), lambda m: m(**images[0], mode='predict'), 20
+    )
+    return dict(
+        folded=len(folds.folded),
+        kept=len(folds.kept),
+        difference=difference,
+        logit=logit,
+        seconds=[before, after],
+        scores=[
+            scores(config, checkpoint),
+            scores(config, checkpoint, '--fold'),
+        ],
+    )
+
+
+@torch.no_grad()
+def untrained(config: Path) -> dict:
+    """The time of a network up to its logits, or its feature pyramid."""
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval()
+    last = model.neck if model.with_neck else model.decode_head
+    network = nn.Sequential(model.backbone, last)
+    x = torch.rand(1, 3, SIZE, SIZE)
+    folded = copy.deepcopy(network)
+    folds = fold(folded, x)
+    before, after = seconds((network, folded), lambda m: m(x), 7)
+    return dict(
+        folded=len(folds.folded),
+        kept=len(folds.kept),
+        seconds=[before, after],
+    )
+
+
+def row(name: str, result: dict) -> str:
+    before, after = (1000 * each for each in result['seconds'])
+    cells = [name, result['folded'], result['kept']]
+    if 'scores' in result:
+        cells += [
+            ' / '.join(f'{each:.4g}' for each in scores.values())
+            for scores in result['scores']
+        ]
+        cells.append(f'{result["difference"]:.1e} of {result["logit"]:.3g}')
+    cells += [f'{before:.0f}', f'{after:.0f}', f'{after / before:.2f}']
+    return f'| {" | ".join(map(str, cells))} |'
+
+
+def table(results: dict[str, dict]) -> str:
+    """A row for each config."""
+    times = ['ms before', 'ms after', 'after / before']
+    titles = ['config', 'folded', 'kept']
+    if 'scores' in next(iter(results.values())):
+        titles += ['AP or mIoU before', 'after', 'largest change of a logit']
+    titles += times
+    rows = [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|']
+    rows += [row(name, result) for name, result in results.items()]
+    return '\n'.join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--work-dirs',
+        type=Path,
+        default=ROOT / 'work_dirs/norms',
+        help='where studies/compare_norms.py has trained them',
+    )
+    work_dirs = parser.parse_args().work_dirs
+    torch.set_num_threads(1)
+    results = {'trained': {}, 'untrained': {}}
+    for config in sorted((ROOT / 'configs/mini').glob('*.py')):
+        last = work_dirs / config.stem / 'last_checkpoint'
+        if not last.is_file():
+            fail(
+                f'{str(last.parent)!r} holds no trained model: run '
+                'studies/compare_norms.py, or name another with --work-dirs'
+            )
+        checkpoint = last.with_name(Path(last.read_text()).name)
+        results['trained'][config.stem] = trained(config, checkpoint)
+        print(row(config.stem, results['trained'][config.stem]), flush=True)
+    for name in LARGE:
+        config = ROOT / f'configs/{name}.py'
+        results['untrained'][config.stem] = untrained(config)
+        print(row(config.stem, results['untrained'][config.stem]), flush=True)
+
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    page = PAGE.read_text()
+    for kind, of_kind in results.items():
+        path = RESULTS / f'{kind}.json'
+        path.write_text(json.dumps(of_kind, indent=1) + '\n')
+        page = replace_marked(page, kind, table(of_kind))
+    PAGE.write_text(page)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,2 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Trained networks made smaller and faster, with the same results."""

@@ -1,0 +1,50 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""One reduction a training step for the estimates of a whole network."""
+
+import torch
+from torch import nn
+
+from .all_reduce import all_reduce
+
+
+class StepSync:
+    """Moves the estimates of all BCN layers with ``sync='step'`` at once.
+
+    Such a layer normalises with its estimates as they stand and keeps the
+    sums of what it saw. Called once after each training step, this adds
+    them over the processes, in one reduction for all layers, and moves the
+    estimates: those that a step normalises with are one step old. Under
+    mmengine, ``StepSyncHook`` does it.
+
+    Args:
+        network: What holds the layers.
+
+    Example::
+
+        >>> from mmnorm import BCN
+        >>> network = nn.Sequential(nn.Conv2d(3, 32, 1), BCN(32, sync='step'))
+        >>> synchronize = StepSync(network)
+        >>> _ = network(torch.rand(1, 3, 4, 4))
+        >>> synchronize()
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.layers = [
+            layer
+            for layer in network.modules()
+            if getattr(layer, 'sync', None) == 'step'
+        ]
+        for layer in self.layers:
+            layer.start_steps()
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        by_size: dict[int | None, list[nn.Module]] = {}
+        for layer in self.layers:
+            by_size.setdefault(layer.group_size, []).append(layer)
+        for group_size, layers in by_size.items():
+            sums = [layer.step_sums for layer in layers]
+            totals = all_reduce(torch.cat(sums), group_size)
+            sizes = [len(one) for one in sums]
+            for layer, total in zip(layers, totals.split(sizes), strict=True):
+                layer.end_step(total)

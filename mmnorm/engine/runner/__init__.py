@@ -1,0 +1,2 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Build and run what a config asks for."""

@@ -1,0 +1,108 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Statistics of a batch, and the update of the running ones.
+
+Plane moments become sums, which add up over images and processes; sums
+become a mean and a variance per channel, which move the running statistics.
+Everything here is of shape :math:`(N, C)` or smaller.
+"""
+
+import torch
+from torch import Tensor
+
+from .dispatch import with_kernels
+
+
+@with_kernels('launch_statistics')
+def batch_sums(mean: Tensor, var: Tensor, num_pixels: int) -> Tensor:
+    """Sum the first and the second moments of a batch, and count its pixels.
+
+    The sums are in float64, where raw second moments can afford to cancel,
+    so that one all-reduce serves both statistics.
+
+    Args:
+        mean: Plane means.
+        var: Biased plane variances.
+        num_pixels: Pixels per plane.
+
+    Shape:
+        - mean, var: :math:`(N, C)`; N may be 0.
+        - Output: :math:`(2C + 1)`.
+    """
+    mean, var = mean.double(), var.double()
+    first, second = mean.sum(0), (var + mean.square()).sum(0)
+    count = first.new_full((1,), mean.shape[0])
+    return num_pixels * torch.cat((first, second, count))
+
+
+def moments_of(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean, the biased variance and the count behind the sums.
+
+    Both moments are 0 where the count is.
+
+    Args:
+        sums: What :func:`batch_sums` returns, or a total of several.
+
+    Shape:
+        - sums: :math:`(2C + 1)`.
+        - Output: :math:`(C)`, :math:`(C)`, :math:`()`.
+    """
+    count = sums[-1].detach()
+    mean, square = (sums[:-1] / count.clamp(min=1)).chunk(2)
+    return mean, (square - mean.square()).clamp(min=0), count
+
+
+@with_kernels('launch_statistics')
+def update_statistics(
+    sums: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+    momentum: float | None,
+    kind: str,
+    update: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Move the running statistics and return those to normalize with.
+
+    Moments that are not finite never enter the running statistics, so a
+    step that overflowed can be skipped and leaves no trace.
+
+    Args:
+        sums: Sums of all processes.
+        running_mean: Running mean, updated in place.
+        running_var: Running variance, updated in place.
+        num_batches_tracked: Number of updates so far, updated in place.
+        momentum: Share of the new batch, or None for the mean of all
+            batches so far.
+        kind: ``'estimated'`` returns the running statistics after the
+            update; ``'biased'`` and ``'unbiased'`` return the batch's, and
+            name the variance that enters the running one.
+        update: Whether to update anything.
+    """
+    mean, var, count = moments_of(sums)
+    enough = count > (0 if kind == 'estimated' else 1)
+    if update:
+        with torch.no_grad():
+            new_var = var
+            if kind == 'unbiased':
+                new_var = var * count / (count - 1).clamp(min=1)
+            elif kind == 'estimated':
+                new_var = var + (mean - running_mean).square()
+            valid = enough & mean.isfinite().all() & new_var.isfinite().all()
+            num_batches_tracked += valid
+            if momentum is None:  # the mean of all batches so far
+                momentum = 1 / num_batches_tracked.clamp(min=1).double()
+            for running, new in (
+                (running_mean, mean),
+                (running_var, new_var),
+            ):
+                moved = (running + momentum * (new - running)).to(running)
+                running.copy_(torch.where(valid, moved, running))
+    if kind == 'estimated':
+        # Copies, because the next forward moves the originals, and it may
+        # come before the backward of this one.
+        return running_mean.clone(), running_var.clone()
+    dtype = torch.promote_types(running_mean.dtype, torch.float32)
+    return (
+        torch.where(enough, mean.to(dtype), running_mean.to(dtype)),
+        torch.where(enough, var.to(dtype), running_var.to(dtype)),
+    )

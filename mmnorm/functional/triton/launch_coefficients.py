@@ -1,0 +1,261 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The coefficients of every norm, one launch forward and one backward.
+
+The same functions as in :mod:`mmnorm.functional.coefficients`, for float32
+moments on a GPU, with their gradients written out.
+"""
+
+import torch
+import triton
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from . import batch_channel_kernels as kernels
+from . import switchable_kernels
+
+# Numbers in registers at once; and channels, where there are no groups.
+TILE, CHANNELS = 2048, 64
+# Channels whose moments one program pools: with more, registers spill.
+MAX_POOLED = 2048
+
+
+def supports(function: str, mean: Tensor, *args: object) -> bool:
+    """Return whether the kernel of a function takes these arguments."""
+    num_channels = mean.shape[1]
+    pooled = num_channels
+    if function == 'batch_coefficients':
+        pooled = 1
+    elif function != 'switchable_coefficients':
+        pooled = num_channels // args[1]  # num_groups
+    return (
+        mean.dtype == torch.float32
+        and num_channels > 0
+        and pooled <= MAX_POOLED
+    )
+
+
+def group_coefficients(
+    mean: Tensor,
+    var: Tensor,
+    num_groups: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    none = (None, None, None, None, 0.0)
+    return _BatchChannel.apply(mean, var, num_groups, *none, weight, bias, eps)
+
+
+def batch_coefficients(
+    mean: Tensor,
+    batch_mean: Tensor,
+    batch_var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    batch = batch_mean, batch_var, weight, bias, eps
+    return _BatchChannel.apply(mean, None, 0, *batch, None, None, 0.0)
+
+
+def batch_channel_coefficients(
+    mean: Tensor,
+    var: Tensor,
+    num_groups: int,
+    batch: tuple[Tensor, Tensor, Tensor, Tensor, float],
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    return _BatchChannel.apply(
+        mean, var, num_groups, *batch, weight, bias, eps
+    )
+
+
+def switchable_coefficients(
+    mean: Tensor,
+    var: Tensor,
+    batch: tuple[Tensor, Tensor] | None,
+    mean_weight: Tensor,
+    var_weight: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    batch = (None, None) if batch is None else batch
+    parameters = mean_weight, var_weight, weight, bias
+    return _Switchable.apply(mean, var, *batch, *parameters, eps)
+
+
+class _BatchChannel(Function):
+    @staticmethod
+    def forward(
+        ctx,
+        mean,
+        var,
+        num_groups,
+        batch_mean,
+        batch_var,
+        gamma,
+        beta,
+        batch_eps,
+        weight,
+        bias,
+        eps,
+    ) -> tuple[Tensor, Tensor]:
+        n, c = mean.shape
+        per_group = c // num_groups if num_groups else CHANNELS
+        block = triton.next_power_of_2(per_group)
+        per_weight = 1 if weight is None else c // weight.numel()
+        ctx.numbers = n, c, per_group, per_weight, batch_eps, eps
+        ctx.constants = {
+            'HAS_BATCH': batch_mean is not None,
+            'HAS_GROUPS': num_groups > 0,
+            'HAS_WEIGHT': weight is not None,
+            'IMAGES': _images_at_once(n, block),
+            'BLOCK': block,
+        }
+        ctx.num_programs = triton.cdiv(c, per_group)
+        moments = mean, var, batch_mean, batch_var, gamma, beta, weight
+        ctx.save_for_backward(*moments)
+        ctx.has_bias = bias is not None
+        scale, shift = torch.empty_like(mean), torch.empty_like(mean)
+        blocks = triton.cdiv(n, ctx.constants['IMAGES'])
+        with torch.cuda.device_of(mean):
+            kernels.batch_channel[(ctx.num_programs * blocks,)](
+                *_pointers(mean, *moments, bias),
+                scale,
+                shift,
+                *ctx.numbers,
+                HAS_BIAS=ctx.has_bias,
+                **ctx.constants,
+                num_warps=_num_warps(block),
+            )
+        return scale, shift
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_scale, grad_shift):
+        moments = ctx.saved_tensors
+        mean, var, batch_mean, batch_var, gamma, beta, weight = moments
+        c = mean.shape[1]
+        num_weights = c if weight is None else weight.numel()
+        grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
+        of_batch = mean.new_empty(4, c)
+        of_weight = mean.new_empty(2, num_weights)
+        with torch.cuda.device_of(mean):
+            kernels.batch_channel_grad[(ctx.num_programs,)](
+                *_pointers(mean, *moments),
+                grad_scale.contiguous(),
+                grad_shift.contiguous(),
+                grad_mean,
+                grad_var,
+                *of_batch,
+                *of_weight,
+                *ctx.numbers,
+                WEIGHT_PER_GROUP=num_weights < c,
+                **ctx.constants,
+                num_warps=_num_warps(ctx.constants['BLOCK']),
+            )
+        has_groups = ctx.constants['HAS_GROUPS']
+        if not ctx.constants['HAS_BATCH']:
+            of_batch = (None,) * 4
+        return (
+            grad_mean,
+            grad_var if has_groups else None,
+            None,
+            *of_batch,
+            None,
+            None if weight is None else of_weight[0],
+            of_weight[1] if ctx.has_bias else None,
+            None,
+        )
+
+
+class _Switchable(Function):
+    @staticmethod
+    def forward(
+        ctx,
+        mean,
+        var,
+        batch_mean,
+        batch_var,
+        mean_weight,
+        var_weight,
+        weight,
+        bias,
+        eps,
+    ) -> tuple[Tensor, Tensor]:
+        n, c = mean.shape
+        block = triton.next_power_of_2(c)
+        ctx.numbers = n, c, eps
+        ctx.constants = {
+            'HAS_BATCH': batch_mean is not None,
+            'IMAGES': _images_at_once(n, block),
+            'BLOCK': block,
+        }
+        inputs = mean, var, batch_mean, batch_var, mean_weight, var_weight
+        ctx.save_for_backward(*inputs, weight)
+        scale, shift = torch.empty_like(mean), torch.empty_like(mean)
+        with torch.cuda.device_of(mean):
+            blocks = triton.cdiv(n, ctx.constants['IMAGES'])
+            switchable_kernels.switchable[(blocks,)](
+                *_pointers(mean, *inputs, weight, bias),
+                scale,
+                shift,
+                *ctx.numbers,
+                **ctx.constants,
+            )
+        return scale, shift
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_scale, grad_shift):
+        inputs = ctx.saved_tensors
+        mean, terms = inputs[0], inputs[4].numel()
+        grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
+        of_channels = mean.new_empty(4, mean.shape[1])
+        of_logits = mean.new_empty(2, 3)
+        with torch.cuda.device_of(mean):
+            switchable_kernels.switchable_grad[(1,)](
+                *_pointers(mean, *inputs),
+                grad_scale.contiguous(),
+                grad_shift.contiguous(),
+                grad_mean,
+                grad_var,
+                *of_channels,
+                of_logits,
+                *ctx.numbers,
+                **ctx.constants,
+                num_warps=8,
+            )
+        batch_mean, batch_var, weight, bias = of_channels
+        if not ctx.constants['HAS_BATCH']:
+            batch_mean = batch_var = None
+        of_mean, of_var = of_logits[:, :terms]
+        of_batch = batch_mean, batch_var
+        return (
+            grad_mean,
+            grad_var,
+            *of_batch,
+            of_mean,
+            of_var,
+            weight,
+            bias,
+            None,
+        )
+
+
+def _images_at_once(num_images: int, block: int) -> int:
+    most = triton.next_power_of_2(max(num_images, 1))
+    return min(max(TILE // block, 1), most)
+
+
+def _num_warps(block: int) -> int:
+    return 8 if block >= 1024 else 4
+
+
+def _pointers(mean: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    # A kernel wants a pointer also where it will not look.
+    return tuple(mean if t is None else t.contiguous() for t in tensors)

@@ -1,0 +1,103 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Batch statistics to normalize with, over processes and over time."""
+
+import torch
+from torch import Tensor, nn
+
+from mmnorm.distributed.all_reduce import all_reduce
+from mmnorm.functional.statistics import batch_sums, update_statistics
+
+from .recomputation import Call, recall, record
+
+
+def batch_statistics(
+    stats: nn.Module,
+    mean: Tensor,
+    var: Tensor,
+    num_pixels: int,
+    kind: str,
+    group_size: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance per channel to normalize with.
+
+    In training they are those of the batch of all processes, with gradient,
+    or the running statistics which this batch has moved, without gradient.
+    A channel with one value in all processes, or with none, has no variance:
+    then the running statistics are used and not updated. In evaluation the
+    running statistics are used as they are.
+
+    Args:
+        stats: Any module with ``running_mean``, ``running_var``,
+            ``num_batches_tracked``, ``momentum`` and ``training`` as torch's
+            batch norms have them.
+        mean: Plane means of this process.
+        var: Biased plane variances of this process.
+        num_pixels: Pixels per plane.
+        kind: ``'estimated'`` for the running statistics; ``'biased'`` or
+            ``'unbiased'`` for those of the batch, named for the variance
+            that enters the running one.
+        group_size: Processes that share statistics; None for all, 1 for
+            this process alone.
+
+    Shape:
+        - mean, var: :math:`(N, C)`; N may be 0.
+        - Output: :math:`(C)` and :math:`(C)`.
+    """
+    if not stats.training:
+        return stats.running_mean, stats.running_var
+    estimated = kind == 'estimated'
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not estimated):
+        first = recall(stats)
+        if first is not None and estimated:
+            return first.running_mean, first.running_var
+        # A second run calls the same operators as the first one, because
+        # torch compares what both save for the backward.
+        total = all_reduce(
+            batch_sums(mean, var, num_pixels),
+            group_size,
+            None if first is None else first.total,
+        )
+        running = stats if first is None else first
+        result = update_statistics(
+            total,
+            running.running_mean,
+            running.running_var,
+            stats.num_batches_tracked,
+            stats.momentum,
+            kind,
+            first is None,
+        )
+    if first is None:
+        record(stats, lambda: _call(total, stats))
+    return result
+
+
+@torch.no_grad()
+def keep_for_step(
+    stats: nn.Module,
+    mean: Tensor,
+    var: Tensor,
+    num_pixels: int,
+    step_sums: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return the running statistics, and keep the sums for the next step.
+
+    Args:
+        stats: As in :func:`batch_statistics`.
+        mean: Plane means of this process.
+        var: Biased plane variances of this process.
+        num_pixels: Pixels per plane.
+        step_sums: Sums since the last step; those of this batch are added.
+    """
+    first = recall(stats)
+    if first is None:
+        sums = batch_sums(mean, var, num_pixels)
+        step_sums += sums
+        first = _call(sums, stats)
+        record(stats, lambda: first)
+    return first.running_mean, first.running_var
+
+
+def _call(total: Tensor, stats: nn.Module) -> Call:
+    running = stats.running_mean.clone(), stats.running_var.clone()
+    return Call(total.detach(), *running)

@@ -1,0 +1,194 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Statistics of layers whose forward runs again in the backward.
+
+Activation checkpointing frees the activations of a function and runs the
+function a second time in the backward. By then the running statistics have
+moved, and the other processes may be elsewhere, so the second run has to get
+the statistics of the first one, without an update and without an all-reduce.
+
+Importing mmnorm lets ``torch.utils.checkpoint`` open a :class:`Record` for
+each checkpointed function, in both of its forms: an explicit record of what
+the layers use, in order, held by the function and freed with it. A forward
+outside of a checkpointed function, also one inside a backward such as that
+of a gradient penalty, is a forward like any other.
+"""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
+
+from mmnorm.functional.torch_ops import is_traced
+
+
+class Call(NamedTuple):
+    """What a layer used in one forward."""
+
+    total: Tensor  # sums of all processes
+    running_mean: Tensor  # running statistics after the update
+    running_var: Tensor
+
+
+class Record:
+    """What the layers of a function use, for when the function runs again.
+
+    It is entered around each run. The first run fills it; every later run,
+    with the same layers in the same order, gets what the first one got.
+
+    Example::
+
+        >>> from mmnorm import BCN
+        >>> norm, x, record = BCN(32), torch.rand(1, 32, 4, 4), Record()
+        >>> with record:
+        ...     first = norm(x)
+        >>> with record:
+        ...     second = norm(x)
+        >>> torch.equal(first, second)
+        True
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[nn.Module, Call]] = []
+        self.filled = False
+
+    def __enter__(self) -> None:
+        _thread.run = _Run(self, _current())
+
+    def __exit__(self, *_: object) -> None:
+        _thread.run = _thread.run.outer
+        self.filled = True
+
+
+class _Run:
+    """One run of a recorded function, inside of the run of an outer one."""
+
+    def __init__(self, record: Record, outer: '_Run | None') -> None:
+        self.calls = record.calls
+        self.outer = outer
+        self.next = iter(record.calls) if record.filled else None
+
+    def recall(self, layer: nn.Module) -> Call | None:
+        if self.next is None:
+            # An outer function that runs again calls inner ones anew.
+            call = self.outer and self.outer.recall(layer)
+            if call is not None:
+                self.calls.append((layer, call))
+            return call
+        expected, call = next(self.next, (None, None))
+        if expected is not layer:
+            raise RuntimeError(
+                'a function under activation checkpointing calls other norms '
+                f'in the backward than in the forward, first {layer}: make '
+                'it call the same layers in the same order each time'
+            )
+        return call
+
+    def record(self, layer: nn.Module, call: Call) -> None:
+        self.calls.append((layer, call))
+        if self.outer is not None:
+            self.outer.record(layer, call)
+
+
+_thread = threading.local()  # autograd runs the backward in other threads
+
+
+def recall(layer: nn.Module) -> Call | None:
+    """Return what the first run of this forward used, if this is a second.
+
+    Args:
+        layer: What holds the running statistics.
+
+    Raises:
+        RuntimeError: If the second run differs from the first.
+    """
+    if is_traced():
+        return None
+    run = _current()
+    return None if run is None else run.recall(layer)
+
+
+def record(layer: nn.Module, call: Callable[[], Call]) -> None:
+    """Keep what this forward used, if a checkpointed function is running.
+
+    Args:
+        layer: What holds the running statistics.
+        call: Returns what to keep; not called otherwise.
+    """
+    run = None if is_traced() else _current()
+    if run is not None:
+        run.record(layer, call())
+
+
+def record_checkpoints() -> None:
+    """Let ``torch.utils.checkpoint`` open a record for each function.
+
+    Two names are replaced that every call of torch's ``checkpoint`` looks
+    up, so it does not matter which module imported it, and when.
+    """
+    module, reentrant = torch.utils.checkpoint, CheckpointFunction.forward
+    if hasattr(reentrant, 'records_statistics'):  # mmnorm was reloaded
+        return
+
+    def forward(ctx: Any, function: Callable, *args: Any) -> Any:
+        return reentrant(ctx, _recorded(function), *args)
+
+    forward.records_statistics = True
+    CheckpointFunction.forward = staticmethod(forward)
+    not_reentrant = module._checkpoint_without_reentrant_generator
+
+    def generator(
+        function: Callable,
+        preserve_rng_state: bool,
+        context_fn: Callable,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        if not is_traced():
+            context_fn = functools.partial(_recorded_contexts, context_fn)
+        return not_reentrant(
+            function, preserve_rng_state, context_fn, *args, **kwargs
+        )
+
+    module._checkpoint_without_reentrant_generator = generator
+
+
+def _recorded(function: Callable) -> Callable:
+    record = Record()
+
+    @functools.wraps(function, updated=())
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with record:
+            return function(*args, **kwargs)
+
+    return run
+
+
+def _recorded_contexts(context_fn: Callable) -> tuple[Any, Any]:
+    record = Record()
+    return tuple(_Both(record, context) for context in context_fn())
+
+
+class _Both:
+    """Two contexts as one, which may be entered again and again."""
+
+    def __init__(self, record: Record, inner: Any) -> None:
+        self.record, self.inner = record, inner
+
+    def __enter__(self) -> None:
+        self.record.__enter__()
+        self.inner.__enter__()
+
+    def __exit__(self, *error: object) -> bool | None:
+        try:
+            return self.inner.__exit__(*error)
+        finally:
+            self.record.__exit__()
+
+
+def _current() -> _Run | None:
+    return getattr(_thread, 'run', None)

@@ -1,0 +1,78 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+import torch
+from torch import nn
+
+from mmnorm import BCN, ConvWS
+from mmnorm.checkpoints import load, standardization_warnings
+
+
+def model() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 32, 3, bias=False), BCN(32))
+
+
+def test_what_the_layers_translate_is_matched():
+    state = nn.Sequential(model()[0], nn.BatchNorm2d(32)).state_dict()
+    state['1.running_mean'] = torch.full((32,), 3.0)
+    target = model()
+    found = load(target, state)
+    assert found.matched == [*target.state_dict()]
+    assert found.missing == found.unexpected == found.mismatched == []
+    assert target[1].bn.running_mean.eq(3).all()
+    assert '1.running_mean' in state
+
+
+def test_each_key_is_in_its_place():
+    state = model().state_dict()
+    state['1.weight'] = torch.ones(16)
+    state['head.weight'] = state.pop('1.bn.running_var')
+    found = load(model(), state)
+    assert found.missing == ['1.bn.running_var']
+    assert found.unexpected == ['head.weight']
+    assert found.mismatched == ['1.weight [16], model [32]']
+    assert found.matched == [
+        '0.weight',
+        '1.bias',
+        '1.bn.weight',
+        '1.bn.bias',
+        '1.bn.running_mean',
+        '1.bn.num_batches_tracked',
+    ]
+
+
+def test_count_of_batches_is_no_match_by_itself():
+    state = {'1.weight': torch.ones(32)}
+    assert load(model(), state).matched == ['1.weight']
+    state['1.bn.running_mean'] = torch.zeros(32)
+    found = load(model(), state).matched
+    assert '1.bn.num_batches_tracked' in found
+
+
+def convs(conv: type) -> nn.Sequential:
+    layers = (conv(32, 32, 3, bias=False) for _ in range(3))
+    return nn.Sequential(*layers, nn.Conv2d(32, 8, 1))
+
+
+def test_standardization():
+    for conv, trained, standardized, expected in (
+        (ConvWS, False, False, None),  # random filters are at rest
+        (ConvWS, True, False, '3 convolutions of the model standardise'),
+        (ConvWS, True, True, None),  # which convert has said already
+        (nn.Conv2d, True, False, None),
+        (nn.Conv2d, False, True, 'the first of them 0, do not standardise'),
+    ):
+        target = convs(conv)
+        if trained:
+            for layer in target:
+                layer.weight.data += 0.2 * layer.weight.std()
+        said = standardization_warnings(
+            target, [*target.state_dict()], standardized
+        )
+        assert len(said) == (expected is not None)
+        assert expected is None or expected in said[0]
+
+
+def test_only_what_was_loaded_is_looked_at():
+    target = convs(nn.Conv2d)
+    assert standardization_warnings(target, ['3.weight'], True) == []
+    (said,) = standardization_warnings(target, ['1.weight'], True)
+    assert said.startswith('1 convolutions of the model, the first of them 1')

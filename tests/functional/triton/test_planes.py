@@ -1,0 +1,379 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The Triton plane operators against the torch operators in float64."""
+
+import math
+import random
+from itertools import product
+
+import pytest
+import torch
+import triton
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from triton.runtime.interpreter import GridExecutor
+
+from mmnorm.functional import torch_ops
+from mmnorm.functional.dispatch import ops_for
+from mmnorm.functional.triton import launch_planes, plane_kernels
+from tests.layers.cases import (
+    CHANNELS,
+    LAYERS,
+    assert_same,
+    call,
+    make_input,
+    make_layer,
+    run,
+)
+
+from .devices import (
+    DEVICE,
+    INTERPRETED,
+    compiles,
+    examples,
+    needs_gpu,
+    ptx_of,
+    runs,
+)
+
+# Of what is returned in the dtype of x, a rounding; what is per plane is
+# always in float32.
+TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+KERNELS = ('moments', 'merge', 'affine', 'sums', 'input_grad')
+ACTIVATIONS = (None, nn.ReLU(), nn.LeakyReLU(0.1), nn.SiLU())
+SHAPES = {
+    'one pixel': (3, 5, 1, 1),
+    'one channel': (2, 1, 5, 7),
+    'one plane': (1, 1, 17, 19),
+    'one dimension': (2, 3, 9),
+    'three dimensions': (2, 3, 2, 3, 4),
+    'a tile': (1, 16, 8, 16),
+    'a tile and one pixel': (1, 17, 3, 43),
+    'rows of 16 bytes': (1, 72, 5, 8),
+    'many chunks': (1, 2, 40, 41),
+}
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(
+        actual.double().cpu(), expected, rtol=tolerance, atol=tolerance
+    )
+
+
+def in_format(x: Tensor, channels_last: bool) -> Tensor:
+    if channels_last:
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    return x.contiguous()
+
+
+def check(x: Tensor, dy: Tensor, activation: nn.Module | None = None) -> None:
+    """All four operators, and that x is neither copied nor reformatted."""
+    x64, dy64 = x.double(), dy.double()
+    x, dy = x.to(DEVICE), dy.to(DEVICE)
+    assert launch_planes.supports(x)
+    num_pixels, tolerance = x.shape[2:].numel(), TOLERANCES[x.dtype]
+    mean, var = torch_ops.moments(x64)
+    others = torch.randn(4, *x.shape[:2])
+    scale, shift, grad_mean, grad_var = others.double()
+
+    for actual, expected in zip(
+        launch_planes.moments(x), (mean, var), strict=True
+    ):
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(
+            actual.double().cpu(), expected, rtol=1e-5, atol=1e-5
+        )
+    # From here on, both have the same mean: in float32, it is a rounding of
+    # it, which counts where the mean is large.
+    mean32 = mean.float()
+    mean = mean32.double()
+    mean32 = mean32.to(DEVICE)
+    scale32, shift32, *grads32 = others.to(DEVICE)
+    y = launch_planes.affine(x, mean32, scale32, shift32, activation)
+    z64 = torch_ops.affine(x64, mean, scale, shift)
+    close(y, activation(z64) if activation else z64, tolerance)
+    gate = (scale32, shift32, activation) if activation else None
+    if activation:
+        z64.requires_grad_()
+        (dy64,) = torch.autograd.grad(activation(z64), z64, dy64)
+    sums = launch_planes.plane_sums(dy, x, mean32, gate)
+    for actual, expected in zip(
+        sums, torch_ops.plane_sums(dy64, x64, mean), strict=True
+    ):
+        assert actual.dtype == torch.float32
+        close(actual / num_pixels, expected / num_pixels, 1e-5)
+    dx = launch_planes.input_grad(dy, x, mean32, scale32, *grads32, gate)
+    expected = torch_ops.input_grad(
+        dy64, x64, mean, scale, grad_mean, grad_var
+    )
+    close(dx, expected, tolerance)
+    for out in (y, dx):
+        assert out.dtype == x.dtype
+        assert out.stride() == x.stride()
+
+
+@runs
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
+def test_corner_shapes(shape, channels_last):
+    x, dy = torch.randn(2, *shape)
+    x, dy = in_format(2 * x + 0.7, channels_last), in_format(dy, channels_last)
+    for activation in ACTIVATIONS:
+        check(x, dy, activation)
+
+
+@runs
+@examples
+@given(
+    images=st.integers(1, 3),
+    channels=st.integers(1, 40),
+    size=st.lists(st.integers(1, 16), min_size=1, max_size=3).filter(
+        lambda size: math.prod(size) < 300
+    ),
+    mean=st.sampled_from([0, 1, 10]),
+    dtypes=st.tuples(*[st.sampled_from(list(TOLERANCES))] * 2),
+    # Each of the two in a format of its own.
+    channels_last=st.tuples(st.booleans(), st.booleans()),
+    activation=st.sampled_from(ACTIVATIONS),
+)
+def test_random_shapes(
+    images, channels, size, mean, dtypes, channels_last, activation
+):
+    torch.manual_seed(0)
+    x, dy = torch.randn(2, images, channels, *size)
+    x = in_format((2 * x + mean).to(dtypes[0]), channels_last[0])
+    check(x, in_format(dy.to(dtypes[1]), channels_last[1]), activation)
+
+
+@runs
+@pytest.mark.parametrize('programs, max_chunks', [(1, 8), (5, 8), (99, 4)])
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_any_split(monkeypatch, programs, max_chunks, channels_last):
+    # Chunks of several tiles, the last of which is shorter.
+    monkeypatch.setattr(launch_planes, 'PROGRAMS', programs)
+    monkeypatch.setattr(launch_planes, 'MAX_CHUNKS', max_chunks)
+    x, dy = torch.randn(2, 1, 3, 30, 31)
+    check(in_format(x, channels_last), dy)
+
+
+@runs
+@pytest.mark.parametrize('dtype', TOLERANCES)
+@pytest.mark.parametrize('programs', [1, 4096])
+def test_large_mean(monkeypatch, dtype, programs):
+    # Mean 1000, deviation 1: E[x^2] - E[x]^2 would have no digit left.
+    monkeypatch.setattr(launch_planes, 'PROGRAMS', programs)
+    x = (torch.randn(1, 2, 40, 50) + 1000).to(dtype)
+    expected = torch_ops.moments(x.double())
+    actual = launch_planes.moments(x.to(DEVICE))
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a.double().cpu(), e, rtol=1e-5, atol=0)
+
+
+@runs
+def test_constant_plane_has_no_variance():
+    # Through whole tiles, a part of one, and the merge.
+    for size in (3, 16, 20, 43):
+        x = torch.full((2, 3, size, size), 7.0, device=DEVICE)
+        mean, var = launch_planes.moments(x)
+        assert (mean == 7).all()
+        assert (var == 0).all()
+
+
+@runs
+def test_expanded_gradient():
+    # What a sum sends back: one number, with no stride.
+    x = torch.randn(2, 3, 5, 4)
+    for channels_last in (False, True):
+        check(in_format(x, channels_last), torch.tensor(0.5).expand_as(x))
+
+
+@runs
+def test_same_bits_each_time():
+    x, dy = torch.randn(2, 1, 3, 30, 31, device=DEVICE)
+    mean, var = launch_planes.moments(x)
+    product, total = launch_planes.plane_sums(dy, x, mean)
+    for _ in range(3):
+        assert torch.equal(launch_planes.moments(x)[1], var)
+        assert torch.equal(launch_planes.plane_sums(dy, x, mean)[0], product)
+
+
+@runs
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('name', LAYERS)
+def test_layers(monkeypatch, name, channels_last):
+    layer, x = make_layer(name), make_input((2, CHANNELS, 12, 13))
+    monkeypatch.setenv('MMNORM_BACKEND', 'torch')
+    expected = run(layer, call, x)
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    x = in_format(x.detach().float().to(DEVICE), channels_last)
+    assert ops_for(x) is launch_planes
+    actual = run(layer.float().to(DEVICE), call, x)
+    actual = {k: v.to(expected[k]) for k, v in actual.items()}
+    # The gradient of BCN's inner gain cancels: 2e-5 of it are lost in float32
+    # by the torch operators too.
+    assert_same(actual, expected, tolerance=1e-4)
+
+
+@runs
+@pytest.mark.parametrize(
+    'name, num_launches',
+    {
+        'GN': 7,
+        'SyncBN': 11,
+        'BCN estimate': 9,
+        'BCN batch': 11,
+        'SN': 11,
+    }.items(),
+)
+def test_few_launches(monkeypatch, name, num_launches):
+    # Forward and backward, each plane in several chunks.
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    executor, method = (
+        (GridExecutor, '__call__')
+        if INTERPRETED
+        else (triton.JITFunction, 'run')
+    )
+    launch, launched = getattr(executor, method), []
+
+    def count(kernel, *args, **kwargs):
+        launched.append(kernel)
+        return launch(kernel, *args, **kwargs)
+
+    monkeypatch.setattr(executor, method, count)
+    x = make_input((2, CHANNELS, 24, 25)).detach().float().to(DEVICE)
+    run(make_layer(name).float().to(DEVICE), call, x)
+    assert len(launched) == num_launches
+
+
+@runs
+@pytest.mark.parametrize('activation', ACTIVATIONS[1:], ids=repr)
+@pytest.mark.parametrize('name', ['GN', 'BCN batch'])
+def test_layers_that_activate(monkeypatch, name, activation):
+    layer, x = make_layer(name), make_input((2, CHANNELS, 12, 13))
+    expected = run(layer, lambda norm, x: activation(norm(x)), x)
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    # One that is left to its module would fail.
+    monkeypatch.setattr(type(activation), 'forward', None)
+    x = x.detach().float().to(DEVICE)
+    layer.float().to(DEVICE)
+    actual = run(layer, lambda norm, x: norm(x, activation), x)
+    actual = {k: v.to(expected[k]) for k, v in actual.items()}
+    assert_same(actual, expected, tolerance=1e-4)
+
+
+@runs
+def test_relu_of_numbers_that_are_none():
+    x = torch.tensor([[[float('nan'), float('-inf'), 1.0, -1.0]]])
+    x = x.to(DEVICE)
+    one, zero = torch.ones(1, 1).to(x), torch.zeros(1, 1).to(x)
+    y = launch_planes.affine(x, zero, one, zero, nn.ReLU())
+    torch.testing.assert_close(y, x.relu(), equal_nan=True)
+
+
+@runs
+def test_left_to_torch_operators(monkeypatch):
+    monkeypatch.setenv('MMNORM_BACKEND', 'triton')
+    x = torch.rand(2, 3, 4, 5, device=DEVICE)
+    for other in (x.double(), x[:0], x[..., :0], x[..., ::2], x.mT):
+        assert ops_for(other) is torch_ops
+        x = other.detach().requires_grad_()
+        layer = LAYERS['SN'][0](3).to(x)
+        y = layer(x)
+        y.sum().backward()
+        assert y.shape == x.grad.shape == x.shape
+
+
+@compiles
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize(
+    'name, activation',
+    [
+        *((name, '') for name in KERNELS),
+        *product(KERNELS[2:], launch_planes.ACTIVATIONS.values()),
+    ],
+)
+def test_compiles_for_a_gpu(
+    monkeypatch, tmp_path, name, activation, channels_last
+):
+    # Needs no GPU. Activations are read and written 16 bytes at once.
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    kernel = getattr(plane_kernels, name)
+    rows, pixels = (
+        launch_planes.CHANNELS_LAST_TILE
+        if channels_last
+        else launch_planes.CONTIGUOUS_TILE
+    )
+    constants = {
+        'ACTIVATION': activation,
+        'CHANNELS_LAST': channels_last,
+        'ALIGNED': True,
+        'ROWS': rows,
+        'PIXELS': pixels,
+        'PLANES': launch_planes.MERGED_PLANES,
+        'CHUNKS': launch_planes.MAX_CHUNKS,
+    }
+    activations = ('dy_ptr', 'x_ptr', 'y_ptr', 'dx_ptr')
+    types = dict.fromkeys(activations, '*fp16') | {'slope': 'fp32'}
+    ptx = ptx_of(kernel, constants, types, aligned=activations)
+    assert 'global.b16' not in ptx
+    assert ('ld.global.v4.b32' in ptx) == (name != 'merge')
+
+
+@compiles
+@pytest.mark.parametrize('name', KERNELS)
+def test_no_size_is_compiled_for(name):
+    for parameter in getattr(plane_kernels, name).params:
+        if parameter.name.endswith('_ptr'):
+            is_small = parameter.name not in ('dy_ptr', 'x_ptr', 'y_ptr')
+            is_small = is_small and parameter.name != 'dx_ptr'
+            assert parameter.do_not_specialize_on_alignment == is_small
+        elif not parameter.is_constexpr and parameter.name != 'slope':
+            assert parameter.do_not_specialize
+
+
+@needs_gpu
+def test_no_recompiles():
+    def step(height, width, channels_last):
+        x, dy = torch.randn(2, 1, 24, height, width, device='cuda')
+        x = in_format(x, channels_last).requires_grad_()
+        layer(x).backward(dy)
+
+    def num_compiled():
+        kernels = [getattr(plane_kernels, name) for name in KERNELS]
+        device = torch.cuda.current_device()
+        return sum(len(k.device_caches[device][0]) for k in kernels)
+
+    layer = LAYERS['SN'][0](24).cuda()
+    draw = random.Random(0)
+    for channels_last in (False, True):
+        step(64, 64, channels_last)
+        step(63, 61, channels_last)
+        compiled = num_compiled()
+        for _ in range(20):
+            step(draw.randint(1, 300), draw.randint(1, 300), channels_last)
+        assert num_compiled() == compiled
+
+
+@needs_gpu
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_more_than_2_to_the_31_elements(channels_last):
+    if torch.cuda.mem_get_info()[0] < 30 * 2**30:
+        pytest.skip('needs 30 GB of GPU memory')
+    shape = (2, 65, 4096, 4100)
+    memory_format = (
+        torch.channels_last if channels_last else torch.contiguous_format
+    )
+    x = torch.empty(
+        shape, dtype=torch.half, device='cuda', memory_format=memory_format
+    ).normal_()
+    x[-1, -1] += 3
+    mean, var = launch_planes.moments(x)
+    last = x[-1, -1].double()
+    close(mean[-1, -1], last.mean().cpu(), 1e-5)
+    close(var[-1, -1], last.var(correction=0).cpu(), 1e-5)
+    y = launch_planes.affine(x, mean, var.rsqrt(), torch.zeros_like(mean))
+    assert y[-1, -1].float().mean().abs() < 1e-3
+    product, total = launch_planes.plane_sums(y, x, mean)
+    close(
+        product[-1, -1] / last.numel(), var[-1, -1].sqrt().cpu().double(), 1e-3
+    )

@@ -1,0 +1,69 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""What the norms of a config exchange in a training step, per process."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS, init_default_scope
+
+from mmnorm import BCN, SN, SyncBN
+from mmnorm.engine.runner.launch import fail
+
+BYTES = 8  # a float64
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='settings that override the config',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if not Path(args.config).is_file():
+        fail(f'config {args.config!r} does not exist or is not a file')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    # In training, as frozen stages and norm_eval leave it.
+    model = MODELS.build(cfg.model).train()
+    norms = [m for m in model.modules() if isinstance(m, (BCN, SN, SyncBN))]
+    sizes = Counter(
+        len(stats.running_mean)
+        for stats in (getattr(m, 'bn', m) for m in norms)
+        if stats.training and stats.running_mean is not None
+    )
+    num_layers = sizes.total()
+    if num_layers == 0:
+        fail(
+            f'{args.config} trains no BCN, SN or mmnorm.SyncBN layer with '
+            'batch statistics'
+        )
+
+    print('| channels | layers | bytes a reduction |\n|---|---|---|')
+    for channels, count in sorted(sizes.items()):
+        print(f'| {channels} | {count} | {BYTES * (2 * channels + 1)} |')
+    total = sum(
+        count * BYTES * (2 * channels + 1) for channels, count in sizes.items()
+    )
+    print(
+        '\n| statistics | reductions forward | backward | after the step '
+        '| bytes a step |\n|---|---|---|---|---|\n'
+        f'| batch (SyncBN, SN, BCN `estimate=False`) | {num_layers} '
+        f'| {num_layers} | 0 | {2 * total} |\n'
+        f'| estimates (BCN) | {num_layers} | 0 | 0 | {total} |\n'
+        f"| estimates (BCN `sync='step'`) | 0 | 0 | 1 | {total} |"
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,149 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Make the mini COCO, train Mask R-CNN with BCN on it, show what it learned.
+
+Everything it writes is in work_dirs/demo.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from mmdet.apis import inference_detector, init_detector
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+from pycocotools.coco import COCO
+
+import mmnorm  # noqa: F401  registers the layers
+from studies.records import scalars
+
+TOOLS = Path(__file__).parents[1]
+CONFIG = 'configs/mini/mask-rcnn_r18_fpn_bcn-ws-all_1xb1-3e_mini-coco.py'
+WORK_DIR = Path('work_dirs/demo')
+NUM_PICTURES = 5
+MIN_SCORE = 0.3
+
+
+def run(log: str, script: str, *args: str) -> None:
+    """Run a tool with its whole output in a log, and its steps in view."""
+    path = WORK_DIR / log
+    command = [sys.executable, str(TOOLS / script), *args]
+    with path.open('w') as file:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+        )
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            step = re.search(r'Epoch\((\w+)\) *\[.*', line)
+            if step:
+                print(re.sub(r'  (base_lr|lr|data_time): \S+', '', step[0]))
+    if process.wait() != 0:
+        sys.exit(f'{script} failed; the reason is at the end of {path}')
+
+
+def draw_curves(train: list[dict], val: list[dict], path: Path) -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+    left.plot([r['step'] for r in train], [r['loss'] for r in train])
+    left.set(xlabel='step', ylabel='loss', ylim=(0, None))
+    for kind, label in (('bbox', 'box'), ('segm', 'mask')):
+        for key, style in (('mAP', '-'), ('mAP_50', '--')):
+            right.plot(
+                [r['step'] for r in val],
+                [r[f'coco/{kind}_{key}'] for r in val],
+                style,
+                marker='o',
+                label=f'{label} {key.replace("mAP", "AP").replace("_", "")}',
+            )
+    right.set(xlabel='epoch', ylim=(0, 1), xticks=[r['step'] for r in val])
+    right.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def draw_pictures(cfg: Config, checkpoint: str, path: Path) -> None:
+    """Held-out pictures: the truth above, what the network sees below."""
+    model = init_detector(cfg, checkpoint, device='cpu')
+    dataset = cfg.val_dataloader.dataset
+    root = Path(dataset.data_root)
+    coco = COCO(root / dataset.ann_file)
+    whole = [i for i in coco.imgs if len(coco.getAnnIds(i, iscrowd=0)) > 2]
+    names = {c['id']: c['name'] for c in coco.dataset['categories']}
+    figure, axes = plt.subplots(
+        2, NUM_PICTURES, figsize=(2.6 * NUM_PICTURES, 5.4)
+    )
+    for column, image_id in zip(axes.T, whole, strict=False):
+        file = (
+            root / dataset.data_prefix.img / coco.imgs[image_id]['file_name']
+        )
+        image = plt.imread(file)
+        truth = [
+            (coco.annToMask(a) > 0, names[a['category_id']])
+            for a in coco.loadAnns(coco.getAnnIds(image_id, iscrowd=0))
+        ]
+        seen = inference_detector(model, str(file)).pred_instances
+        seen = seen[seen.scores >= MIN_SCORE].numpy()
+        classes = model.dataset_meta['classes']
+        found = [
+            (mask, f'{classes[label]} {score:.2f}')
+            for mask, label, score in zip(
+                seen.masks, seen.labels, seen.scores, strict=True
+            )
+        ]
+        for axis, instances in zip(column, (truth, found), strict=True):
+            _paint(axis, image, instances)
+    axes[0, 0].set_ylabel('truth')
+    axes[1, 0].set_ylabel('predicted')
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+
+
+def _paint(axis, image: np.ndarray, instances: list) -> None:
+    # In grey, because the digits have colours of their own.
+    canvas = image.mean(2, keepdims=True).repeat(3, 2) / 255
+    colors = plt.get_cmap('tab10').colors
+    for i, (mask, _) in enumerate(instances):
+        canvas[mask] = 0.3 * canvas[mask] + 0.7 * np.array(colors[i % 10])
+    axis.imshow(canvas)
+    for i, (mask, text) in enumerate(instances):
+        y, x = (v.mean() for v in np.nonzero(mask)) if mask.any() else (0, 0)
+        box = dict(color=colors[i % 10], alpha=0.8, pad=1, linewidth=0)
+        axis.text(x, y, text, bbox=box, fontsize=7, color='white', ha='center')
+    axis.set(xticks=[], yticks=[])
+
+
+def main() -> None:
+    WORK_DIR.mkdir(parents=True, exist_ok=True)
+    cfg = Config.fromfile(CONFIG)
+    print('[1/4] the mini COCO, made of pictures that ship in scikit-learn')
+    run('data.log', 'dataset_converters/make_mini_coco.py', cfg.data_root)
+    print(f'[2/4] training {Path(CONFIG).stem}')
+    run('train.log', 'train.py', CONFIG, '--work-dir', str(WORK_DIR))
+    checkpoint = find_latest_checkpoint(str(WORK_DIR))
+    records = scalars(WORK_DIR)
+    train = [record for record in records if 'loss' in record]
+    val = [record for record in records if 'coco/segm_mAP' in record]
+    print(f'[3/4] testing {checkpoint}')
+    test_dir = WORK_DIR / 'test'
+    run('test.log', 'test.py', CONFIG, checkpoint, '--work-dir', str(test_dir))
+    result = json.loads(max(test_dir.glob('*/*.json')).read_text())
+    print(f'[4/4] pictures in {WORK_DIR}')
+    draw_curves(train, val, WORK_DIR / 'curves.png')
+    draw_pictures(cfg, checkpoint, WORK_DIR / 'pictures.png')
+
+    seconds = np.median([r['time'] for r in train])
+    print(f'\n{"":6}{"AP":>7}{"AP50":>7}     ({seconds:.2f} s a step)')
+    for kind, label in (('bbox', 'box'), ('segm', 'mask')):
+        ap, ap50 = (result[f'coco/{kind}_{k}'] for k in ('mAP', 'mAP_50'))
+        print(f'{label:6}{ap:7.3f}{ap50:7.3f}')
+
+
+if __name__ == '__main__':
+    main()
