@@ -42,12 +42,12 @@ class ComposedBCN(nn.Module):
         bn = self.bn
         with torch.no_grad():
             mean = x.mean((0, 2, 3))
-            centred = x - _over_channels(bn.running_mean)
-            var = centred.square().mean((0, 2, 3))
+            centered = x - _over_channels(bn.running_mean)
+            var = centered.square().mean((0, 2, 3))
             bn.running_mean.lerp_(mean.to(bn.running_mean), 0.1)
             bn.running_var.lerp_(var.to(bn.running_var), 0.1)
-        centred = x - _over_channels(bn.running_mean)
-        z = centred / (_over_channels(bn.running_var) + 1e-5).sqrt()
+        centered = x - _over_channels(bn.running_mean)
+        z = centered / (_over_channels(bn.running_var) + 1e-5).sqrt()
         return z * _over_channels(bn.weight) + _over_channels(bn.bias)
 
 

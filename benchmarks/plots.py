@@ -61,7 +61,7 @@ def draw_shares(rows: list[dict], path: Path) -> None:
                     for row in select(of_label, layer=name)
                 )
                 axes.plot(*zip(*points, strict=True), **style(name))
-            axes.axhline(1, color='grey', linewidth=0.8)
+            axes.axhline(1, color='gray', linewidth=0.8)
             axes.set_title(f'{label}, {what}: 1 is {passes[what]} passes')
             axes.set_xticks(
                 range(len(shapes)),
@@ -116,7 +116,7 @@ def draw_peers(rows: list[dict], path: Path) -> None:
                 va='center',
                 fontsize=8,
             )
-        axes.axvline(4 * copied['copy ms'], color='grey', linestyle=':')
+        axes.axvline(4 * copied['copy ms'], color='gray', linestyle=':')
         axes.margins(x=0.1, y=0.01)
         axes.invert_yaxis()
         axes.tick_params(labelsize=8)
@@ -141,7 +141,7 @@ def draw_elements(rows: list[dict], path: Path) -> None:
         points = sorted(
             (math.prod(row['shape']), row['step ms'][1]) for row in of_name
         )
-        look = {'color': 'grey', 'linestyle': ':', 'label': name}
+        look = {'color': 'gray', 'linestyle': ':', 'label': name}
         if name != 'copy':
             look = style(name)
         for fits in (lambda size: size < STEP, lambda size: size > STEP):
@@ -149,7 +149,7 @@ def draw_elements(rows: list[dict], path: Path) -> None:
             if fitted is not None:
                 look['label'] += f', {fitted:.2f}'
         axes.loglog(*zip(*points, strict=True), **look, markersize=4)
-    axes.axvline(STEP, color='grey', linewidth=0.8)
+    axes.axvline(STEP, color='gray', linewidth=0.8)
     axes.set(
         xlabel='elements; line: 8 Mi',
         ylabel='ms, forward and backward',

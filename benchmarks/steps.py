@@ -42,7 +42,7 @@ def mask_rcnn(norm_cfg: dict, device: str) -> Call:
 def deeplabv3(norm_cfg: dict, device: str) -> Call:
     """A step of DeepLabV3 R50 on two images of 512 x 1024.
 
-    Two on CPU too, slow as it is: torch's batch normalisation refuses the
+    Two on CPU too, slow as it is: torch's batch normalization refuses the
     pooled map of one image.
     """
     cfg = Config.fromfile(MODELS_DIR / 'deeplabv3_r50-d8.py').model

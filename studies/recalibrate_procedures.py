@@ -3,7 +3,7 @@
 
 The statistics of an estimated BCN enter its output, so those of the layers
 behind it depend on them. At the fixed point every layer has the statistics
-of what it sees while all layers normalise with theirs. Passes over the data
+of what it sees while all layers normalize with theirs. Passes over the data
 with fixed statistics reach it when they are as many as layers in a row. Here
 that is done for the backbone and the neck of a trained Mask R-CNN, and other
 ways are compared with it: by how far, in standard deviations, means are off.
@@ -46,7 +46,7 @@ def norms(net: nn.Module) -> dict[str, nn.BatchNorm2d]:
 
 @torch.no_grad()
 def one_pass(net: nn.Module, batches: list[Tensor], own: bool) -> None:
-    """Give layers what they see, normalised with theirs or the batch's."""
+    """Give layers what they see, normalized with theirs or the batch's."""
     sums, handles = {}, []
     for name, bn in norms(net).items():
 

@@ -14,7 +14,7 @@ import mmnorm  # noqa: F401  registers the layers
 ROOT = Path(__file__).parents[1]
 
 
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
     """Give every norm gains, offsets and statistics of its own, near 1, 0."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -54,7 +54,7 @@ def make_model(name: str, **norm_cfg) -> nn.Module:
         norm.momentum = None  # the mean of all batches, of which this is one
     with torch.no_grad():
         logits(model, torch.randn(2, 3, 64, 64, dtype=torch.float64))
-    return randomise(model).eval()
+    return randomize(model).eval()
 
 
 def logits(model: nn.Module, x: Tensor) -> list[Tensor]:

@@ -2,7 +2,7 @@
 """The norms as their formulas read: slow, in plain torch, no trick.
 
 Each takes a layer for its numbers and the batches of all processes in a
-list, normalises every batch with the statistics of all of them, and leaves
+list, normalizes every batch with the statistics of all of them, and leaves
 the backward to autograd. The layers are compared with these in float64.
 """
 

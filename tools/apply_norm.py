@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='config to write')
     parser.add_argument('--norm', required=True, help=', '.join(NORMS))
     parser.add_argument(
-        '--ws', action='store_true', help='standardise the weights too'
+        '--ws', action='store_true', help='standardize the weights too'
     )
     parser.add_argument('--batch-size', type=int, help='images a GPU')
     parser.add_argument('--gpus', type=int, help='number of GPUs')

@@ -87,7 +87,7 @@ def standardization_warnings(
     filters = (conv.weight.data for conv in under.values())
     if not standardized and not looks_standardized(filters):
         warnings.append(
-            f'{len(under)} convolutions of the model standardise weights that '
+            f'{len(under)} convolutions of the model standardize weights that '
             'were not trained so, as the means of the filters show'
         )
     # One with a bias, as the classifier of DeepLab, has no norm behind it.
@@ -99,7 +99,7 @@ def standardization_warnings(
     if standardized and plain:
         warnings.append(
             f'{len(plain)} convolutions of the model, the first of them '
-            f'{plain[0]}, do not standardise weights that were trained so: '
+            f'{plain[0]}, do not standardize weights that were trained so: '
             "set conv_cfg=dict(type='mmnorm.ConvWS')"
         )
     return warnings

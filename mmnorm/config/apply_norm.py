@@ -118,9 +118,9 @@ def _plan(part: dict, norm: str, ws: bool) -> tuple[dict[str, Source], str]:
         return {}, f'{kind} takes no norm_cfg, left as it is'
     old = (part.get('norm_cfg', norm_cfg.default) or {}).get('type')
     if old == 'LN':
-        return {}, f'{kind} normalises tokens with LN, left as it is'
+        return {}, f'{kind} normalizes tokens with LN, left as it is'
     plan, said = {}, [f'{old or "no norm"} -> mmnorm.{norm}']
-    if kind == 'Shared2FCBBoxHead':  # it has no convolution to normalise
+    if kind == 'Shared2FCBBoxHead':  # it has no convolution to normalize
         kind = 'Shared4Conv1FCBBoxHead'
         plan = {'type': repr(kind), 'conv_out_channels': '256'}
         said.insert(0, f'Shared2FCBBoxHead -> {kind}')

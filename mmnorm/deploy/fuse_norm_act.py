@@ -13,7 +13,7 @@ def fuse_norm_act(model: nn.Module) -> int:
     """Hand the activation behind a norm of this package to the norm.
 
     The same results. Where the Triton kernels run, they activate in the pass
-    that normalises: memory is read and written once less forward and twice
+    that normalizes: memory is read and written once less forward and twice
     less backward, and what was given to the activation is never written.
     Elsewhere nothing changes. Parameters and state dict stay as they are.
 

@@ -10,10 +10,10 @@ from .all_reduce import all_reduce
 class StepSync:
     """Moves the estimates of all BCN layers with ``sync='step'`` at once.
 
-    Such a layer normalises with its estimates as they stand and keeps the
+    Such a layer normalizes with its estimates as they stand and keeps the
     sums of what it saw. Called once after each training step, this adds
     them over the processes, in one reduction for all layers, and moves the
-    estimates: those that a step normalises with are one step old. Under
+    estimates: those that a step normalizes with are one step old. Under
     mmengine, ``StepSyncHook`` does it.
 
     Args:

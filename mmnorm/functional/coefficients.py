@@ -23,13 +23,13 @@ def group_coefficients(
     bias: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    r"""Group normalisation, https://arxiv.org/abs/1803.08494.
+    r"""Group normalization, https://arxiv.org/abs/1803.08494.
 
     Args:
         mean: Plane means.
         var: Biased plane variances.
         num_groups: Groups of channels, each with its own statistics; 1 is
-            layer and C instance normalisation.
+            layer and C instance normalization.
         weight: Gain, one number a channel or one a group.
         bias: Offset, likewise.
         eps: Added to the variance, inside the root.
@@ -66,7 +66,7 @@ def batch_coefficients(
     bias: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Batch normalisation, https://arxiv.org/abs/1502.03167.
+    """Batch normalization, https://arxiv.org/abs/1502.03167.
 
     Args:
         mean: Plane means.
@@ -90,7 +90,7 @@ def batch_channel_coefficients(
     bias: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    r"""Batch-channel normalisation, https://arxiv.org/abs/1911.09738.
+    r"""Batch-channel normalization, https://arxiv.org/abs/1911.09738.
 
     The batch part :math:`z = \alpha (x - \mu) + \bar z` is affine too, so
     its planes have mean :math:`\bar z` and variance
@@ -125,7 +125,7 @@ def switchable_coefficients(
     bias: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Switchable normalisation, https://arxiv.org/abs/1806.10779.
+    """Switchable normalization, https://arxiv.org/abs/1806.10779.
 
     Args:
         mean: Plane means.

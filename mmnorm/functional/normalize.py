@@ -20,7 +20,7 @@ def normalize(
     coefficients: Coefficients,
     activation: nn.Module | None = None,
 ) -> Tensor:
-    r"""Normalise with a scale and a shift computed from the plane moments.
+    r"""Normalize with a scale and a shift computed from the plane moments.
 
     .. math::
         y_{ncs} = a_{nc} (x_{ncs} - \mu_{nc}) + b_{nc}, \qquad
@@ -28,8 +28,8 @@ def normalize(
 
     Every norm of this package is this map with its own ``coefficients``.
     A new one needs nothing else: gradients, half precision, memory formats
-    and synchronised statistics come with the pipe. The backward reads ``x``
-    and ``dy`` twice and writes ``dx`` once, as batch normalisation does.
+    and synchronized statistics come with the pipe. The backward reads ``x``
+    and ``dy`` twice and writes ``dx`` once, as batch normalization does.
     Second derivatives are not available and raise an error. Under
     ``torch.compile`` the same map is plain operators.
 

@@ -9,7 +9,7 @@ another file with these four functions.
 import torch
 from torch import Tensor, nn
 
-# Pixels whose moments are taken at once on CPU. They come with a normalised
+# Pixels whose moments are taken at once on CPU. They come with a normalized
 # copy that nobody wants: if it is large, the system has to find fresh memory
 # for it, which takes longer than the moments.
 MOMENTS_AT_ONCE = 2**21
@@ -70,7 +70,7 @@ def input_grad(
     """Gradient of ``x`` through the affine map and through both moments.
 
     ``scale * dy + 2 * grad_var / S * (x - mean) + grad_mean / S``: the
-    centred form, because the raw one cancels where the mean is large.
+    centered form, because the raw one cancels where the mean is large.
     """
     num_pixels = max(x.shape[2:].numel(), 1)
     through_var = grad_var * (2 / num_pixels)
@@ -135,7 +135,7 @@ def _channels_last_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def _native_affine(
     x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor
 ) -> Tensor:
-    # Batch normalisation with given statistics.
+    # Batch normalization with given statistics.
     y = torch.empty_like(x)
     images = zip(
         _images(x),
@@ -162,7 +162,7 @@ def _native_affine(
 
 
 def _native_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    # The gradients of gain and offset of a batch normalisation with a
+    # The gradients of gain and offset of a batch normalization with a
     # standard deviation of 1.
     dy = torch.empty_like(x).copy_(dy) if dy.stride() != x.stride() else dy
     sums = []

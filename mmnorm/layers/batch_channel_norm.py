@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Batch-channel normalisation."""
+"""Batch-channel normalization."""
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from .batch_statistics import batch_statistics, keep_for_step
 
 @NORM_LAYERS.register_module()
 class BCN(nn.GroupNorm):
-    r"""Batch-channel normalisation: a batch part, then a channel part.
+    r"""Batch-channel normalization: a batch part, then a channel part.
 
     Paper: `Rethinking Normalization and Elimination Singularity in Neural
     Networks <https://arxiv.org/abs/1911.09738>`_ (not the layer of the same
@@ -30,9 +30,9 @@ class BCN(nn.GroupNorm):
         z = \frac{x - M_c}{\sqrt{V_c + \epsilon}} \gamma_c + \beta_c, \qquad
         y = \frac{z - M_{ng}(z)}{\sqrt{V_{ng}(z) + \epsilon}} w + b
 
-    The channel part is a group normalisation of :math:`z`, with biased
+    The channel part is a group normalization of :math:`z`, with biased
     variances. With ``estimate=True``, for few images a step, the batch part
-    normalises with running statistics: in training the batch first moves
+    normalizes with running statistics: in training the batch first moves
     them,
 
     .. math::
@@ -41,15 +41,15 @@ class BCN(nn.GroupNorm):
 
     (:math:`r` is ``momentum``, means over all images and pixels of all
     processes), and no gradient flows through them. With ``estimate=False``
-    it is a batch normalisation with gradient, as in :class:`SyncBN`. In
+    it is a batch normalization with gradient, as in :class:`SyncBN`. In
     evaluation, also of the child ``bn`` alone as with ``norm_eval=True``,
     the running statistics are used as they are.
 
     What differs from the authors' code: there the moving speed of the
     estimates is a buffer that starts at 0 and that nothing sets, so the
     estimates never move; here it is ``momentum``. Theirs are not
-    synchronised. Their checkpoints load, and so do those of plain batch
-    normalisation, whose numbers go to ``bn`` while the channel part starts
+    synchronized. Their checkpoints load, and so do those of plain batch
+    normalization, whose numbers go to ``bn`` while the channel part starts
     at 1 and 0.
 
     The parameters of the batch part, and its running statistics, are those
@@ -63,7 +63,7 @@ class BCN(nn.GroupNorm):
         momentum: Share of the new batch in the running statistics, from 0
             to 1; None for the mean of all batches so far. Estimates of one
             image a step want a tenth of the default.
-        estimate: Whether to normalise with estimated statistics.
+        estimate: Whether to normalize with estimated statistics.
         sync: Whether batch statistics are those of all processes; or
             ``'step'``, for estimates: they are exchanged after each step, all
             layers at once, and are one step old when they are used. That

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Group normalisation."""
+"""Group normalization."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from .arguments import check_common, resolve_num_groups
 
 @NORM_LAYERS.register_module()
 class GN(nn.GroupNorm):
-    r"""Group normalisation: statistics of one image over groups of channels.
+    r"""Group normalization: statistics of one image over groups of channels.
 
     Paper: `Group Normalization <https://arxiv.org/abs/1803.08494>`_.
 
@@ -25,7 +25,7 @@ class GN(nn.GroupNorm):
     same numbers, parameters and state dict as :class:`torch.nn.GroupNorm`;
     three things differ: the number of channels comes first, as mmcv calls
     its norms; ``num_groups`` has a default and can be ``'auto'``; and a half
-    precision input is normalised in float32 and returned in half precision,
+    precision input is normalized in float32 and returned in half precision,
     also under autocast, where torch would return float32.
 
     Args:

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Switchable normalisation."""
+"""Switchable normalization."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from .batch_statistics import batch_statistics
 
 @NORM_LAYERS.register_module()
 class SN(_InstanceNorm):
-    r"""Switchable normalisation: a learned mix of three sets of statistics.
+    r"""Switchable normalization: a learned mix of three sets of statistics.
 
     Paper: `Differentiable Learning-to-Normalize via Switchable
     Normalization <https://arxiv.org/abs/1806.10779>`_.
@@ -33,9 +33,9 @@ class SN(_InstanceNorm):
     of one pixel has a variance of 0 where theirs is not a number; the
     running variance starts at 1, theirs at 0; ``momentum`` is the share of
     the new batch, as in torch, theirs is the share kept (0.9 there is 0.1
-    here, 0.997 is 0.003); the gradients of the synchronised form are those
+    here, 0.997 is 0.003); the gradients of the synchronized form are those
     of the formula, which theirs are not. Checkpoints of both forms load, and
-    so do those of plain batch normalisation.
+    so do those of plain batch normalization.
 
     Args:
         num_features: Number of channels C.
@@ -44,7 +44,7 @@ class SN(_InstanceNorm):
             to 1; None for the mean of all batches so far.
         use_bn: Whether batch statistics are in the mix. Without them the
             layer keeps no running statistics; choose that at one image a GPU
-            without synchronisation.
+            without synchronization.
         sync: Whether batch statistics are those of all processes.
         group_size: Processes that share statistics, in order of rank; None
             for all.

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Batch normalisation over all processes."""
+"""Batch normalization over all processes."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from .batch_statistics import batch_statistics
 
 @NORM_LAYERS.register_module()
 class SyncBN(_BatchNorm):
-    r"""Batch normalisation with the statistics of all processes.
+    r"""Batch normalization with the statistics of all processes.
 
     Paper: `Batch Normalization <https://arxiv.org/abs/1502.03167>`_.
 
@@ -27,7 +27,7 @@ class SyncBN(_BatchNorm):
     state dict as :class:`torch.nn.SyncBatchNorm`, from which it differs in
     that it also runs on CPU, in a single process and without a process
     group, never waits for the GPU, and takes a channel with a single value,
-    or none: that is normalised with the running statistics.
+    or none: that is normalized with the running statistics.
 
     Args:
         num_features: Number of channels C.

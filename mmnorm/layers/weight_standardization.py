@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Convolution with standardised weights."""
+"""Convolution with standardized weights."""
 
 import torch
 from torch import Tensor, nn

@@ -42,7 +42,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Shift]:
     - The model runs as in training, for each layer is to know the inputs it
       was trained on. So a norm of batch statistics passes on what these
       give, and the layers after it do not depend on running statistics.
-    - An estimated BCN does normalise with running statistics. Here it takes
+    - An estimated BCN does normalize with running statistics. Here it takes
       the pooled ones of all batches so far, the present one included, as in
       training with ``momentum=None`` and no past. Passes with fixed
       statistics would need one for every layer on the way: until then an
@@ -53,7 +53,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Shift]:
       evaluation, such as those of a backbone with ``norm_eval=True``.
     - A call counts where it would move the statistics in training. One with
       a single value a channel, which SyncBN, SN and the batch statistics of
-      BCN normalise with the running ones, does not, and neither does one
+      BCN normalize with the running ones, does not, and neither does one
       with moments that are not finite.
     - A layer without such a call keeps what it has, and a warning names it.
     - ``num_batches_tracked`` stays.

@@ -55,10 +55,10 @@ def convs(conv: type) -> nn.Sequential:
 def test_standardization():
     for conv, trained, standardized, expected in (
         (ConvWS, False, False, None),  # random filters are at rest
-        (ConvWS, True, False, '3 convolutions of the model standardise'),
+        (ConvWS, True, False, '3 convolutions of the model standardize'),
         (ConvWS, True, True, None),  # which convert has said already
         (nn.Conv2d, True, False, None),
-        (nn.Conv2d, False, True, 'the first of them 0, do not standardise'),
+        (nn.Conv2d, False, True, 'the first of them 0, do not standardize'),
     ):
         target = convs(conv)
         if trained:

@@ -193,7 +193,7 @@ def test_layer_norm_of_a_transformer_stays():
     cfg = Config.fromfile(MASK_RCNN)
     cfg.model.backbone = dict(type='SwinTransformer')
     said, report = decide(MASK_RCNN, 'BCN', cfg=cfg)
-    assert 'SwinTransformer normalises tokens with LN' in report[0]
+    assert 'SwinTransformer normalizes tokens with LN' in report[0]
     assert 'backbone' not in said['model'][0]
     assert report[-1] == 'weights: unchanged'
 

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmnorm import BCN, GN, SN, ConvWS, SyncBN, fuse_norm_act
 from mmnorm.deploy.fold import Folds, fold
 from mmnorm.engine.runner.channels_last import use_channels_last
-from tests.models import Heads, make_model, randomise
+from tests.models import Heads, make_model, randomize
 
 C = 8
 CONVS = {
@@ -51,7 +51,7 @@ NORMS = {
 
 
 def make(*modules: nn.Module) -> nn.Module:
-    return randomise(nn.Sequential(*modules)).double().eval()
+    return randomize(nn.Sequential(*modules)).double().eval()
 
 
 def image(channels: int = C) -> Tensor:
@@ -138,7 +138,7 @@ class Net(nn.Module):
         self.call = forward
         for name, module in modules.items():
             self.add_module(name, module)
-        randomise(self).double().eval()
+        randomize(self).double().eval()
 
     def forward(self, x: Tensor) -> object:
         return self.call(self, x)

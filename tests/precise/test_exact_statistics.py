@@ -176,7 +176,7 @@ def test_two_ragged_processes_equal_one(ranks, name):
 
 @pytest.mark.parametrize('name', ['BatchNorm', 'BCN step'])
 def test_what_does_not_communicate_ends_the_same(ranks, name):
-    # Each process normalises by itself, and all is pooled in the end: the
+    # Each process normalizes by itself, and all is pooled in the end: the
     # first layer, which no other precedes, has the statistics of all.
     batches = make_batches(6, images=2)
     first, second = ranks(2).run(recalibrated_on, name, batches)

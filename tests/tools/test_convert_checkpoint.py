@@ -131,7 +131,7 @@ def test_weights_without_standardization_under_it(main, capsys):
     torch.save(state, 'in.pth')
     main('bn', 'in.pth', 'out.pth', '--config', config('bcn-ws'))
     said = capsys.readouterr().out
-    assert 'warning: 20 convolutions of the model standardise weights' in said
+    assert 'warning: 20 convolutions of the model standardize weights' in said
 
 
 def check(main, capsys, norm: str, state: dict) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from tests.models import make_model, randomise
+from tests.models import make_model, randomize
 from tests.paths import CONFIG, ROOT
 
 from .test_mmseg import config as segmenter  # noqa: F401  a fixture
@@ -78,7 +78,7 @@ def test_segmenter(run, segmenter, tmp_path):  # noqa: F811
     segmenter.write_text(f"{text}\ncustom_hooks = [dict(type='EMAHook')]\n")
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(Config.fromfile(segmenter).model)
-    checkpoint = save(randomise(model), tmp_path)
+    checkpoint = save(randomize(model), tmp_path)
     plain = run(segmenter, checkpoint, '--tta')
     folded = run(segmenter, checkpoint, '--tta', '--fold', '--channels-last')
     assert folded['said'][0].endswith('folded 24, kept 0')

@@ -222,7 +222,7 @@ def test_mmseg_loads_it(dataset: Path, split: str) -> None:
 
 
 def test_a_digit_has_its_range_of_hues(module):
-    sources = module.load_sources('train')._replace(coloured=True)
+    sources = module.load_sources('train')._replace(colored=True)
     rng = np.random.default_rng(0)
     for index, label in enumerate(sources.labels[:100]):
         assert 0 <= sources.hue(index, rng) - label / 10 < 0.05

@@ -66,9 +66,9 @@ def test_palette_is_that_of_voc(dataset: Path, module: ModuleType) -> None:
     name = f'VOCdevkit/VOC2012/SegmentationClass/{names(dataset, "val")[0]}'
     with Image.open(dataset / f'{name}.png') as image:
         assert image.getpalette() == module.palette()
-    colours = np.reshape(module.palette(), (256, 3)).tolist()
-    assert colours[:21] == PascalVOCDataset.METAINFO['palette']
-    assert colours[VOID] == [224, 224, 192]
+    colors = np.reshape(module.palette(), (256, 3)).tolist()
+    assert colors[:21] == PascalVOCDataset.METAINFO['palette']
+    assert colors[VOID] == [224, 224, 192]
 
 
 def test_is_repeatable(dataset: Path, main: Main, tmp_path: Path) -> None:

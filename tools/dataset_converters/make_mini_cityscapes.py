@@ -107,7 +107,7 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
         for index, (rng, count, heap) in enumerate(draws(split, config)):
             photo = rng.integers(len(STUFF))
             chosen = sources._replace(
-                photos=[sources.photos[photo]], coloured=True
+                photos=[sources.photos[photo]], colored=True
             )
             picture, instances = compose(chosen, rng, shape, count, heap)
             name = f'{city}/{city}_{index:06}_000019'

@@ -36,7 +36,7 @@ HEADER = {
 def polygons(mask: np.ndarray) -> list[list[float]]:
     """Outline a mask; pycocotools decodes the result to the same mask."""
     # In a doubled mask the outline runs a quarter of a pixel inside the
-    # true border, so that every pixel centre is strictly on its own side.
+    # true border, so that every pixel center is strictly on its own side.
     double = mask.astype(np.uint8).repeat(2, 0).repeat(2, 1)
     contours, links = cv2.findContours(
         double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE

@@ -20,14 +20,14 @@ VOID = 255
 
 
 def palette() -> list[int]:
-    """Compute VOC's 256 colours: the bits of the id, dealt to R, G and B."""
+    """Compute VOC's 256 colors: the bits of the id, dealt to R, G and B."""
     ids = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
+    colors = np.zeros((256, 3), np.uint8)
     for place in range(8):
         for channel in range(3):
             bit = ids >> (3 * place + channel) & 1
-            colours[:, channel] |= (bit << (7 - place)).astype(np.uint8)
-    return colours.ravel().tolist()
+            colors[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    return colors.ravel().tolist()
 
 
 def draw(instances: list[Instance], void: bool) -> Image.Image:
@@ -64,9 +64,9 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
             names.append(f'2012_{len(names) + 1:06}')
             path = pictures / f'{names[-1]}.jpg'
             Image.fromarray(picture).save(path, quality=95)
-            coloured = draw(instances, void=True)
-            coloured.putpalette(palette())
-            coloured.save(classes / f'{names[-1]}.png')
+            colored = draw(instances, void=True)
+            colored.putpalette(palette())
+            colored.save(classes / f'{names[-1]}.png')
             plain = draw(instances, void=False)
             plain.save(augmented / f'{names[-1]}.png')
     half, whole = config['train'] // 2, config['train']

@@ -29,11 +29,11 @@ class Sources(NamedTuple):
     photos: list[np.ndarray]
     digits: np.ndarray
     labels: np.ndarray
-    coloured: bool = False
+    colored: bool = False
 
     def hue(self, index: int, rng: np.random.Generator) -> float | None:
         """One of the hues of a digit; None if any will do."""
-        if not self.coloured:
+        if not self.colored:
             return None
         return (self.labels[index] + 0.5 * rng.random()) / 10
 
@@ -167,14 +167,14 @@ def _paint(
     hue: float | None,
     rng: np.random.Generator,
 ) -> None:
-    """Draw a layer in a colour that stands out from what is below it."""
+    """Draw a layer in a color that stands out from what is below it."""
     bright = picture[ink > 0.5].mean() < rng.uniform(80, 175)
     hue = rng.random() if hue is None else hue
     pure = np.array(colorsys.hsv_to_rgb(hue, 1, 255))
-    colour = 0.45 * pure + 0.55 * 255 if bright else 0.4 * pure
+    color = 0.45 * pure + 0.55 * 255 if bright else 0.4 * pure
     rim = 20 if bright else 235
     blend = picture + (0.7 * halo[..., None]) * (rim - picture.astype(float))
-    blend += ink[..., None] * (colour - blend)
+    blend += ink[..., None] * (color - blend)
     picture[:] = np.clip(blend.round(), 0, 255)
 
 

@@ -106,7 +106,7 @@ def draw_pictures(cfg: Config, checkpoint: str, path: Path) -> None:
 
 
 def _paint(axis, image: np.ndarray, instances: list) -> None:
-    # In grey, because the digits have colours of their own.
+    # In gray, because the digits have colors of their own.
     canvas = image.mean(2, keepdims=True).repeat(3, 2) / 255
     colors = plt.get_cmap('tab10').colors
     for i, (mask, _) in enumerate(instances):

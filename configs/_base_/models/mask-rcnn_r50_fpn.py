@@ -1,4 +1,4 @@
-# Mask R-CNN with a box head that has convolutions to normalise, and with the
+# Mask R-CNN with a box head that has convolutions to normalize, and with the
 # statistics of the backbone trained. The norms are left to bcn/_base_ and its
 # like.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'

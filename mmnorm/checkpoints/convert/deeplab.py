@@ -55,7 +55,7 @@ def _bottleneck(state: State) -> State:
     theirs = state[f'{prefix}.conv.weight']
     # mmseg has the branch of the whole image first, the authors last.
     filters = theirs.roll(theirs.shape[1] // 5, 1).double()
-    # Standardised, the mean would spread over the zeros around.
+    # Standardized, the mean would spread over the zeros around.
     filters = filters - filters.mean(1, keepdim=True)
     ours = F.pad(filters, (1, 1, 1, 1)).to(theirs.dtype)
     factor = (unbiased_std(theirs) + EPS) / (unbiased_std(ours) + EPS)

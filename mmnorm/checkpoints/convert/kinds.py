@@ -49,7 +49,7 @@ class Converted(NamedTuple):
 
 WS = "conv_cfg=dict(type='mmnorm.ConvWS')"
 BN_UNDER_GN = (
-    'these weights were trained with the statistics of BN, and GN normalises '
+    'these weights were trained with the statistics of BN, and GN normalizes '
     'with others: train on, and expect less than of weights trained with GN'
 )
 NOT_STANDARDIZED = (

@@ -11,7 +11,7 @@
 and the batch part of the norm behind takes that back, exactly, if its running
 statistics are those of the channel times k. The filters stay as they are. To
 scale them instead is possible, by :math:`s + \\sqrt{s^2 + \\epsilon}`, but
-they would shrink about tenfold; as only the direction of a standardised
+they would shrink about tenfold; as only the direction of a standardized
 filter counts, training would turn it a hundred times as fast at the same
 learning rate.
 """
@@ -69,7 +69,7 @@ def looks_standardized(weights: Iterable[Tensor]) -> bool:
     It leaves their means without a gradient, so under SGD these stay those of
     random filters, or decay: their median size is 0.67 standard errors or
     less, under Adam somewhat more. Without it they are trained, and grow.
-    That is no proof: a file that has seen few steps looks standardised.
+    That is no proof: a file that has seen few steps looks standardized.
 
     Args:
         weights: Of convolutions; those of few weights a filter are left out.

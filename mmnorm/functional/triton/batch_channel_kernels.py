@@ -87,8 +87,8 @@ def _batch_part(
 def _channel_part(z_mean, z_var, inside, channels_per_group, eps):
     # Of a tile of images by the channels of one group.
     share = 1.0 / channels_per_group.to(tl.float32)
-    centre = tl.sum(tl.where(inside, z_mean, 0.0), 1) * share
-    offset = tl.where(inside, z_mean - centre[:, None], 0.0)
+    center = tl.sum(tl.where(inside, z_mean, 0.0), 1) * share
+    offset = tl.where(inside, z_mean - center[:, None], 0.0)
     var = tl.sum(tl.where(inside, z_var + offset * offset, 0.0), 1) * share
     # What is not there shall not be divided by.
     exists = tl.max(inside.to(tl.int32), 1) > 0
@@ -236,8 +236,8 @@ def batch_channel_grad(
             grad_z_var = -0.5 * rstd * rstd * rstd * grad_rstd * share
             grad_offset = weight * rstd * grad_shift
             grad_offset += 2.0 * grad_z_var * offset
-            centre = tl.sum(tl.where(inside, grad_offset, 0.0), 1) * share
-            grad_z_mean = tl.where(inside, grad_offset - centre[:, None], 0.0)
+            center = tl.sum(tl.where(inside, grad_offset, 0.0), 1) * share
+            grad_z_mean = tl.where(inside, grad_offset - center[:, None], 0.0)
             grad_alpha = weight * rstd * grad_scale
             grad_alpha += 2.0 * alpha[None, :] * var * grad_z_var
             grad_var = (alpha * alpha)[None, :] * grad_z_var

@@ -67,11 +67,13 @@ def moments(
         before = (start - first).to(tl.float32)
         count = tl.minimum(last - start, PIXELS).to(tl.float32)
         tile_mean = tl.div_rn(tl.sum(x, 1), count)
-        centred = tl.where(inside, x - tile_mean[:, None], 0.0)
+        centered = tl.where(inside, x - tile_mean[:, None], 0.0)
         step = tile_mean - mean
         share = tl.div_rn(count, before + count)
         mean += step * share
-        squares += tl.sum(centred * centred, 1) + step * step * share * before
+        squares += (
+            tl.sum(centered * centered, 1) + step * step * share * before
+        )
     out = plane * num_chunks + chunk
     tl.store(mean_ptr + out, mean, row < num_rows)
     count = (last - first).to(tl.float32)

@@ -50,7 +50,7 @@ def place(
     PIXELS: tl.constexpr,
 ):
     # Image, rows and chunk of this program. Programs that follow one another
-    # work on neighbours in memory. A chunk counts in tiles, for the compiler
+    # work on neighbors in memory. A chunk counts in tiles, for the compiler
     # to see that each begins at a multiple of 16 bytes.
     program = tl.program_id(0)
     chunk_size = chunk_tiles * PIXELS

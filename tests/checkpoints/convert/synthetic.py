@@ -157,5 +157,5 @@ def double(state: State) -> State:
 def images(size: int = 96) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, 3, size, size, generator=generator).double()
-    # Neighbours are alike in pictures.
+    # Neighbors are alike in pictures.
     return F.avg_pool2d(x, 5, 1, 2) * 5
