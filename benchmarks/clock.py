@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What benchmarks/norms.py measures with: time and memory of calls."""
+"""Measure the time and the memory of calls."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,12 +17,13 @@ QUEUE_CYCLES = 10_000_000
 
 
 def wait(device: str) -> None:
+    """Wait until a GPU has done its work."""
     if device == 'cuda':
         torch.cuda.synchronize()
 
 
 def seconds(call: Call, device: str) -> float:
-    """Seconds until a call is done, as one would wait for it."""
+    """Return the seconds that a call takes, with the work on the GPU."""
     wait(device)
     start = time.perf_counter()
     call()
@@ -30,12 +31,13 @@ def seconds(call: Call, device: str) -> float:
     return time.perf_counter() - start
 
 
-def laps(calls: Sequence[Call], device: str) -> list[float]:
-    """Seconds of each of some calls in a row; on a GPU, of its own work.
+def time_round(calls: Sequence[Call], device: str) -> list[float]:
+    """Return the seconds of each call in a round, and those of launching.
 
-    Last comes the time in which they were asked for. On a GPU that is the
-    cost of launching their kernels, which a network hides as long as other
-    kernels are queued before them; so here they too queue behind another.
+    On a GPU the seconds of a call are those of its kernels. The last number
+    is the time in which the host makes all calls; on a GPU this is the cost
+    of launching the kernels. A network hides the cost as long as the queue
+    holds other kernels, and here a waiting kernel hides it likewise.
     """
     cuda = device == 'cuda'
     wait(device)
@@ -49,21 +51,22 @@ def laps(calls: Sequence[Call], device: str) -> list[float]:
         marks.append(time.perf_counter())
         if cuda:
             events[number].record()
-    asked = marks[-1] - marks[0]
+    launching = marks[-1] - marks[0]
     wait(device)
     if cuda:
         done = [a.elapsed_time(b) / 1e3 for a, b in pairwise(events)]
     else:
         done = [b - a for a, b in pairwise(marks)]
-    return [*done, asked]
+    return [*done, launching]
 
 
 def interleave(
     competitors: dict[str, T], measure: Callable[[T], object], repeats: int
 ) -> dict[str, list]:
-    """What each measures in each round, after a round that is not kept.
+    """Measure the competitors in turn, in a number of rounds.
 
-    A busy moment of the machine so meets all of them.
+    A busy moment of the machine meets all competitors this way. The numbers
+    of the first round are dropped, because it warms up.
     """
     rounds = [
         {name: measure(one) for name, one in competitors.items()}
@@ -73,18 +76,19 @@ def interleave(
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
+    """Return the lower quartile, the median and the upper quartile."""
     return np.quantile(values, (0.25, 0.5, 0.75)).tolist()
 
 
 def step_of(layer: nn.Module, x: Tensor, dy: Tensor, amp: bool) -> list[Call]:
-    """Forward and backward of a layer, as calls that follow each other."""
+    """Return the forward and the backward of a layer as two calls."""
     wanted = [x, *layer.parameters()]
     held = []
 
     def forward() -> None:
         with torch.autocast(x.device.type, dtype=dy.dtype, enabled=amp):
             y = layer(x)
-        # What autocast leaves in float32 the next convolution would cast.
+        # The next convolution would cast an output in float32.
         held.append(y.to(dy.dtype))
 
     def backward() -> None:
@@ -94,10 +98,10 @@ def step_of(layer: nn.Module, x: Tensor, dy: Tensor, amp: bool) -> list[Call]:
 
 
 def kept_bytes(layer: nn.Module, x: Tensor, amp: bool = False) -> int:
-    """Memory that a layer keeps for its backward alone.
+    """Return the bytes that a layer keeps for its backward only.
 
-    Its input and its output are not counted: the layers around it keep them
-    too, or would.
+    The input and the output of the layer are not counted, because the layers
+    around it keep them anyway.
     """
     kept = {}
 
@@ -116,7 +120,7 @@ def kept_bytes(layer: nn.Module, x: Tensor, amp: bool = False) -> int:
 
 
 def peak_bytes(calls: Sequence[Call]) -> int:
-    """Most memory of the GPU that some calls in a row take at a time."""
+    """Return the peak of the GPU's memory over some calls, in bytes."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

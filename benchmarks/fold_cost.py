@@ -1,9 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What folding changes: the results of trained models, and their time.
+"""Measure how folding changes the results and the time of models.
 
-Tests every trained model of configs/mini before and after, and times R50
-models of random weights. Writes benchmarks/results/fold and the tables of
-docs/deploy.md.
+The benchmark tests every trained model of configs/mini before and after
+folding, and times R50 models with random weights. The results go to
+benchmarks/results/fold and into the tables of docs/deploy.md.
 """
 
 import argparse
@@ -12,7 +12,8 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,10 +28,14 @@ from mmnorm.deploy.fold import fold
 from mmnorm.engine.runner.launch import fail
 from studies.page import replace_marked
 
+from .clock import interleave, seconds
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / 'benchmarks/results/fold'
 PAGE = ROOT / 'docs/deploy.md'
 METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU')
+NUM_IMAGES = 8
+REPEATS = {'trained': 20, 'untrained': 7}
 SIZE = 256
 LARGE = (
     'syncbn/deeplabv3_r50-d8_syncbn-all_4xb2-40k_cityscapes-512x1024',
@@ -45,7 +50,7 @@ LARGE = (
 
 
 def scores(config: Path, checkpoint: Path, *options: str) -> dict:
-    """What tools/test.py says of a checkpoint."""
+    """Return the results of tools/test.py for a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, ROOT / 'tools/test.py', config, checkpoint]
         command += ['--work-dir', folder, *options]
@@ -55,7 +60,10 @@ def scores(config: Path, checkpoint: Path, *options: str) -> dict:
 
 
 def logits(model: nn.Module, data: dict, proposals: list | None) -> tuple:
-    """All that the heads say, of given proposals, and the proposals."""
+    """Return all outputs of the heads, and the proposals of the RPN.
+
+    The heads of a detector are given the proposals, where there are some.
+    """
     if not hasattr(model, 'roi_head'):
         return [model(**data, mode='tensor')], None
     x = model.extract_feat(data['inputs'])
@@ -69,7 +77,7 @@ def logits(model: nn.Module, data: dict, proposals: list | None) -> tuple:
 def largest_difference(
     model: nn.Module, folded: nn.Module, images: list[dict]
 ) -> tuple[float, float]:
-    """Of the logits of some images, and the largest of those."""
+    """Return the largest difference of logits, and the largest logit."""
 
     def largest(tensors: list[Tensor]) -> float:
         return max(tensor.abs().max().item() for tensor in tensors)
@@ -84,40 +92,48 @@ def largest_difference(
     return difference, logit
 
 
-def seconds(models: tuple[nn.Module, ...], call, repeats: int) -> list[float]:
-    """The shortest time of each, taken in turns."""
-    times = [[] for _ in models]
-    for repeat in range(repeats + 1):
-        for model, taken in zip(models, times, strict=True):
-            start = time.perf_counter()
-            call(model)
-            if repeat:  # the first warms up
-                taken.append(time.perf_counter() - start)
-    return [min(taken) for taken in times]
+def shortest_times(
+    model: nn.Module,
+    folded: nn.Module,
+    call: Callable[[nn.Module], object],
+    repeats: int,
+) -> list[float]:
+    """Return the shortest time of a call before and after folding."""
+    times = interleave(
+        {'before': model, 'after': folded},
+        lambda one: seconds(partial(call, one), 'cpu'),
+        repeats,
+    )
+    return [min(values) for values in times.values()]
 
 
 @torch.no_grad()
 def trained(config: Path, checkpoint: Path) -> dict:
+    """Measure the outputs, the time and the results of a trained model."""
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model).eval()
     load_checkpoint(model, str(checkpoint), map_location='cpu')
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     images = [
-        model.data_preprocessor(pseudo_collate([dataset[i]])) for i in range(8)
+        model.data_preprocessor(pseudo_collate([dataset[i]]))
+        for i in range(min(NUM_IMAGES, len(dataset)))
     ]
     folded = copy.deepcopy(model)
     folds = fold(folded, **images[0], mode='tensor')
     difference, logit = largest_difference(model, folded, images)
-    before, after = seconds(
-        (model, folded), lambda m: m(**images[0], mode='predict'), 20
+    times = shortest_times(
+        model,
+        folded,
+        lambda one: one(**images[0], mode='predict'),
+        REPEATS['trained'],
     )
     return dict(
         folded=len(folds.folded),
         kept=len(folds.kept),
         difference=difference,
         logit=logit,
-        seconds=[before, after],
+        seconds=times,
         scores=[
             scores(config, checkpoint),
             scores(config, checkpoint, '--fold'),
@@ -127,7 +143,7 @@ def trained(config: Path, checkpoint: Path) -> dict:
 
 @torch.no_grad()
 def untrained(config: Path) -> dict:
-    """The time of a network up to its logits, or its feature pyramid."""
+    """Measure the time of a network up to its logits or feature pyramid."""
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model).eval()
@@ -136,15 +152,14 @@ def untrained(config: Path) -> dict:
     x = torch.rand(1, 3, SIZE, SIZE)
     folded = copy.deepcopy(network)
     folds = fold(folded, x)
-    before, after = seconds((network, folded), lambda m: m(x), 7)
-    return dict(
-        folded=len(folds.folded),
-        kept=len(folds.kept),
-        seconds=[before, after],
+    times = shortest_times(
+        network, folded, lambda one: one(x), REPEATS['untrained']
     )
+    return dict(folded=len(folds.folded), kept=len(folds.kept), seconds=times)
 
 
 def row(name: str, result: dict) -> str:
+    """Return the row of one config."""
     before, after = (1000 * each for each in result['seconds'])
     cells = [name, result['folded'], result['kept']]
     if 'scores' in result:
@@ -158,7 +173,7 @@ def row(name: str, result: dict) -> str:
 
 
 def table(results: dict[str, dict]) -> str:
-    """A row for each config."""
+    """Return a table with a row for each config."""
     times = ['ms before', 'ms after', 'after / before']
     titles = ['config', 'folded', 'kept']
     if 'scores' in next(iter(results.values())):
@@ -175,7 +190,7 @@ def main() -> None:
         '--work-dirs',
         type=Path,
         default=ROOT / 'work_dirs/norms',
-        help='where studies/compare_norms.py has trained them',
+        help='folder with the runs of studies/compare_norms.py',
     )
     work_dirs = parser.parse_args().work_dirs
     torch.set_num_threads(1)
@@ -185,7 +200,8 @@ def main() -> None:
         if not last.is_file():
             fail(
                 f'{str(last.parent)!r} holds no trained model: run '
-                'studies/compare_norms.py, or name another with --work-dirs'
+                'python -m studies.compare_norms, or name another folder '
+                'with --work-dirs'
             )
         checkpoint = last.with_name(Path(last.read_text()).name)
         results['trained'][config.stem] = trained(config, checkpoint)

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Norms that run on a GPU alone, to be timed beside ours."""
+"""Norms of other packages that run on a GPU only."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -47,10 +47,10 @@ class _SyncBatchNorm(Function):
 
 
 class SyncBatchNormOperators(nn.BatchNorm2d):
-    """The five operators of nn.SyncBatchNorm, for a world of one process.
+    """A layer of the five operators of nn.SyncBatchNorm, for one process.
 
-    There the layer itself runs nn.BatchNorm2d instead. What it exchanges,
-    and the wait for the GPU before, are left out.
+    With one process nn.SyncBatchNorm itself runs nn.BatchNorm2d. This layer
+    has no all-reduce, and no wait for the GPU before an all-reduce.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def _find(path: str, name: str) -> type[nn.Module] | None:
 
 
 def gpu_peers(label: str) -> dict[str, Callable[[int], nn.Module]]:
-    """Those that are installed and made for a memory format."""
+    """Return the installed norms that support a memory format."""
     liger = _find('liger_kernel.transformers.group_norm', 'LigerGroupNorm')
     apex = _find('apex.contrib.group_norm', 'GroupNorm')
     peers: dict[str, Callable[[int], nn.Module]] = {
@@ -77,18 +77,19 @@ def gpu_peers(label: str) -> dict[str, Callable[[int], nn.Module]]:
     }
     if liger is not None:
         peers['Liger GroupNorm'] = lambda c: liger(c, 32, eps=EPS)
-    # In NCHW it calls torch's.
+    # In NCHW apex calls torch's group norm.
     if apex is not None and label == 'NHWC':
         peers['apex GroupNorm'] = lambda c: apex(32, c, eps=EPS)
     return peers
 
 
 def runs(name: str, step: Sequence[Callable[[], object]]) -> bool:
-    """Whether a layer of another package takes what it is given."""
+    """Return whether a layer of another package runs here."""
     try:
         for call in step:
             call()
-    except Exception as error:  # there is no knowing what it raises
+    # Another package may raise anything, and the benchmark goes on without.
+    except Exception as error:
         print(f'{name} is left out here: {error!r}', flush=True)
         return False
     return True

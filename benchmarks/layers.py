@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Time single layers: ours, torch's, the authors', and others'."""
+"""Time single layers: those of mmnorm, of torch and of other packages."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -15,10 +15,10 @@ from .clock import (
     Call,
     interleave,
     kept_bytes,
-    laps,
     peak_bytes,
     quartiles,
     step_of,
+    time_round,
 )
 from .gpu_peers import FOREIGN, gpu_peers, runs
 from .peers import ComposedBCN, ComposedSN
@@ -57,18 +57,19 @@ SHAPES = {  # channels, height, width
     'deeplab res5': (2048, 64, 128),
     'deeplab head': (512, 64, 128),
 }
-# torch.compile takes about 4 s a layer and shape, and a processor without
-# units for half precision long for that: these are enough to see how they do.
+# torch.compile takes about 4 s per layer and shape, and a processor without
+# units for half precision is slow. These shapes are enough for a comparison.
 FEW = ('res4', 'fpn stride 8', 'deeplab head')
 FORMATS = {'NCHW': torch.contiguous_format, 'NHWC': torch.channels_last}
 _pick = random.Random(0)
 SIZES = [(_pick.randint(20, 100), _pick.randint(20, 160)) for _ in range(21)]
-# What the floor moves, in tensors: x, then x and y; x and dy, then x, dy, dx.
+# The fewest tensors that a norm moves: x, then x and y in the forward; x and
+# dy, then x, dy and dx in the backward.
 PASSES = {'forward': 3, 'backward': 5, 'step': 8}
 
 
 def cases(device: str, amp: bool) -> Iterator[dict]:
-    """What to time the layers on; with ``amp``, in half precision."""
+    """Yield the inputs of the layers; with ``amp``, in half precision."""
     cuda = device == 'cuda'
     half = 'float16' if cuda else 'bfloat16'
     for n in (1, 2, 8) if cuda else (1, 2):
@@ -86,7 +87,7 @@ def cases(device: str, amp: bool) -> Iterator[dict]:
 
 
 def make_layers(case: dict, device: str) -> dict[str, nn.Module]:
-    """The layers that compete; in half precision, with a ReLU behind."""
+    """Return the layers to time; in half precision, a ReLU follows each."""
     amp, channels = case['dtype'] != 'float32', case['shape'][1]
 
     def make_all(makes: dict[str, Make]) -> dict[str, nn.Module]:
@@ -101,11 +102,11 @@ def make_layers(case: dict, device: str) -> dict[str, nn.Module]:
     peers = gpu_peers(case['format']) if device == 'cuda' else {}
     layers = make_all(PEERS | peers | OURS)
     if case['name'] in FEW and case['images'] == 2:
-        # Else it would give up after so many shapes, silently.
+        # torch.compile gives up after some shapes, without a warning.
         torch.compiler.reset()
         for name in COMPILED:
             layers[f'{name}, compiled'] = torch.compile(layers[name])
-    # Elsewhere the fused form is the same operators.
+    # On other backends the fused form runs the same operators.
     if amp and ops_for(torch.empty(1, device=device)).fuses(nn.ReLU()):
         for name, layer in make_all(OURS).items():
             mmnorm.fuse_norm_act(layer)
@@ -114,7 +115,7 @@ def make_layers(case: dict, device: str) -> dict[str, nn.Module]:
 
 
 def time_case(case: dict, device: str, repeats: int) -> list[dict]:
-    """A row for a copy of the input, and for each layer on it."""
+    """Return a row for a copy of the input, and one for each layer."""
     amp, dtype = case['dtype'] != 'float32', getattr(torch, case['dtype'])
     x = torch.randn(case['shape'], device=device, dtype=dtype)
     x = x.to(memory_format=FORMATS[case['format']])
@@ -126,17 +127,17 @@ def time_case(case: dict, device: str, repeats: int) -> list[dict]:
         step = step_of(layer, x, dy, amp)
         if name not in FOREIGN or runs(name, step):
             steps[name] = step
-    times = interleave(steps, partial(laps, device=device), repeats)
-    copied = quartiles([lap[0] for lap in times['copy']])
+    times = interleave(steps, partial(time_round, device=device), repeats)
+    copied = quartiles([seconds[0] for seconds in times['copy']])
     rows = []
-    for name, values in times.items():
+    for name, rounds in times.items():
         row = case | {'layer': name, 'copy ms': copied[1] * 1e3}
         if name in layers:
-            row |= spread(values, copied[1])
+            row |= spread(rounds, copied[1])
             row['kept MB'] = kept_bytes(layers[name], x, amp) / 1e6
             if device == 'cuda':
-                launched = [lap[-1] * 1e3 for lap in values]
-                row['launch ms'] = quartiles(launched)
+                launching = [seconds[-1] * 1e3 for seconds in rounds]
+                row['launch ms'] = quartiles(launching)
                 row['peak MB'] = peak_bytes(steps[name]) / 1e6
         else:
             row['step ms'] = [q * 1e3 for q in copied]
@@ -144,9 +145,9 @@ def time_case(case: dict, device: str, repeats: int) -> list[dict]:
     return rows
 
 
-def spread(values: list[list[float]], copied: float) -> dict:
-    """Quartiles of each direction, and the share of a copy's bandwidth."""
-    forward, backward, _ = zip(*values, strict=True)
+def spread(rounds: list[list[float]], copied: float) -> dict:
+    """Return quartiles of each direction, and shares of a copy's bandwidth."""
+    forward, backward, _ = zip(*rounds, strict=True)
     both = [a + b for a, b in zip(forward, backward, strict=True)]
     row: dict = {}
     for what, of in zip(PASSES, (forward, backward, both), strict=True):
@@ -158,7 +159,11 @@ def spread(values: list[list[float]], copied: float) -> dict:
 
 
 def random_sizes(device: str) -> list[dict]:
-    """Milliseconds that a first call at a new size costs over the second."""
+    """Time how much longer the first call at a new size takes.
+
+    A row has the milliseconds of the first call minus those of the fastest
+    later call.
+    """
     case = {'name': FEW[0], 'images': 2, 'shape': [1, 256, *SIZES[0]]}
     case |= {'format': 'NCHW', 'dtype': 'float32'}
     rows = []
@@ -167,8 +172,8 @@ def random_sizes(device: str) -> list[dict]:
         for size in SIZES:
             x = torch.randn(1, 256, *size, device=device, requires_grad=True)
             step = step_of(layer, x, torch.randn_like(x), amp=False)
-            first, *again = (laps(step, device)[-1] for _ in range(4))
+            first, *again = (time_round(step, device)[-1] for _ in range(4))
             stalls.append((first - min(again)) * 1e3)
-        # The first builds what has to be built; the others should not.
+        # The first size builds the kernels, and the other sizes use them.
         rows.append({'layer': name, 'stall ms': stalls[1:]})
     return rows

@@ -1,12 +1,13 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Time every norm beside torch's, the authors' compositions and others'.
+"""Time every norm beside torch's norms, the authors' code and other packages.
 
-Forward and backward of the layers in ResNet-50 with FPN at 800 x 1333 and in
-DeepLab at 512 x 1024, in float32 and under autocast with a ReLU behind; what
-a new size costs; training steps of Mask R-CNN and DeepLabV3. Repeats of all
-competitors are interleaved. Each part leaves its raw numbers in a file of its
-own, so that parts can be run again; tables and plots are made of all that are
-there.
+The benchmark has four parts. "layers" times the forward and the backward of
+the norms in ResNet-50 with FPN at 800 x 1333 and in DeepLab at 512 x 1024, in
+float32. "amp" does the same under autocast, with a ReLU after each norm.
+"sizes" times the first call at a new size. "steps" times training steps of
+Mask R-CNN and DeepLabV3. The repeats of all competitors are interleaved. Each
+part writes its raw numbers into its own file, and the report with its plots
+covers all files in the folder.
 """
 
 import argparse
@@ -23,15 +24,15 @@ from mmnorm.functional.dispatch import ops_for
 from .layers import cases, random_sizes, time_case
 from .report import PARTS, report
 
-RESULTS = Path(__file__).parents[1] / 'benchmarks/results'
+RESULTS = Path(__file__).with_name('results')
 
 
 def measure(part: str, device: str, repeats: int) -> list[dict]:
     if part == 'sizes':
         return random_sizes(device)
     if part == 'steps':
-        # Layers can be timed without mmdet and mmseg.
-        from benchmark_steps import time_steps
+        # The other parts run without mmdet and mmseg.
+        from .steps import time_steps
 
         return time_steps(device, max(repeats // 5, 1))
     rows = []
@@ -42,18 +43,18 @@ def measure(part: str, device: str, repeats: int) -> list[dict]:
 
 
 def describe(device: str) -> dict[str, object]:
-    of: dict[str, object] = {
+    machine: dict[str, object] = {
         'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'torch': torch.__version__,
         'python': platform.python_version(),
         'backend': ops_for(torch.empty(1, device=device)).__name__,
     }
     if device == 'cuda':
-        return of | {'device': torch.cuda.get_device_name()}
+        return machine | {'device': torch.cuda.get_device_name()}
     lines = Path('/proc/cpuinfo').read_text().split('\n')
     names = [line.split(': ')[1] for line in lines if 'model name' in line]
     cpu = names[0] if names else platform.machine()
-    return of | {'device': cpu, 'threads': torch.get_num_threads()}
+    return machine | {'device': cpu, 'threads': torch.get_num_threads()}
 
 
 def main() -> None:
@@ -63,18 +64,31 @@ def main() -> None:
         '--device',
         choices=['cpu', 'cuda'],
         default='cuda' if cuda else 'cpu',
+        help='where to run; a GPU by default, if there is one',
     )
-    parser.add_argument('--repeats', type=int, default=15)
     parser.add_argument(
-        '--parts', nargs='+', choices=PARTS, default=PARTS, metavar='PART'
+        '--repeats', type=int, default=15, help='rounds of all competitors'
     )
-    parser.add_argument('--out', type=Path, default=RESULTS)
+    parser.add_argument(
+        '--parts',
+        nargs='+',
+        choices=PARTS,
+        default=PARTS,
+        metavar='PART',
+        help='parts to run, all by default: ' + ', '.join(PARTS),
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=RESULTS,
+        help='folder of the results, with a folder for each device',
+    )
     args = parser.parse_args()
     if args.repeats < 1:
         parser.error(f'--repeats is {args.repeats}: ask for 1 or more')
     if args.device == 'cuda' and not cuda:
         parser.error('--device cuda, but torch finds no GPU: ask for cpu')
-    # A compiled layer is to be compiled, and not found in a cache on disk.
+    # The benchmark times what the compiler builds now, not a cache on disk.
     torch.compiler.config.force_disable_caches = True
     warnings.filterwarnings('ignore', message='dynamo_pgo force disabled')
     machine = describe(args.device)

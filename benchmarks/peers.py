@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Norms as their authors compose them, to be timed beside ours.
+"""Norms as compositions of torch operators, as their authors wrote them.
 
-Written from the formulas that the released code computes, operator by
-operator, so that they read and write what that code reads and writes.
+The layers follow the formulas of the released code operator by operator, and
+read and write the same tensors as that code.
 """
 
 import torch
@@ -14,10 +14,12 @@ def _over_channels(t: Tensor) -> Tensor:
 
 
 class ComposedBCN(nn.Module):
-    """Batch-channel norm as batch norm, then batch norm over groups.
+    """A batch-channel norm of a batch norm and a batch norm over groups.
 
-    https://github.com/joe-siyuan-qiao/Batch-Channel-Normalization, with
-    ``estimate`` the running estimates of its README at a moving speed of 0.1.
+    https://github.com/joe-siyuan-qiao/Batch-Channel-Normalization
+
+    With ``estimate`` the batch norm uses the running estimates of the
+    authors' README, at a moving speed of 0.1.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class ComposedBCN(nn.Module):
 
 
 class ComposedSN(nn.Module):
-    """Switchable norm as sums over views of one tensor.
+    """A switchable norm of sums over views of one tensor.
 
     https://github.com/switchablenorms/Switchable-Normalization
     """

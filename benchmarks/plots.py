@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Plots of what benchmarks/norms.py measured."""
+"""Plots of the results of benchmarks/norms.py."""
 
 import math
 from pathlib import Path
@@ -12,7 +12,10 @@ from .tables import REFERENCE, STEP, names_of, select, slope
 
 
 def style(name: str) -> dict:
-    """Ours in full lines, others in broken ones; compiled paler."""
+    """Return the style of a layer: a color per norm, full lines for mmnorm.
+
+    Layers of other packages have broken lines, compiled layers are paler.
+    """
     ours = name.startswith('mmnorm')
     plain = name.removesuffix(', compiled').removesuffix(', fused ReLU')
     families = (
@@ -37,6 +40,7 @@ def style(name: str) -> dict:
 
 
 def legend_below(figure: plt.Figure, axes: Axes) -> None:
+    """Put the legend of one plot below all plots."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc='outside lower center', ncols=4, fontsize=8
@@ -44,7 +48,7 @@ def legend_below(figure: plt.Figure, axes: Axes) -> None:
 
 
 def draw_shares(rows: list[dict], path: Path) -> None:
-    """Share of a copy's bandwidth by shape, forward and backward apart."""
+    """Draw the share of a copy's bandwidth by shape and direction."""
     rows = select(rows, images=REFERENCE['images'])
     sizes = {row['name']: math.prod(row['shape']) for row in rows}
     shapes = sorted(sizes, key=sizes.__getitem__)
@@ -78,7 +82,7 @@ def draw_shares(rows: list[dict], path: Path) -> None:
 
 
 def draw_peers(rows: list[dict], path: Path) -> None:
-    """Bars of forward and backward at the reference shape."""
+    """Draw bars of forward and backward at the reference shape."""
     rows = select(rows, **REFERENCE)
     cases = list(dict.fromkeys((row['dtype'], row['format']) for row in rows))
     counts = [len(select(rows, dtype=d, format=f)) for d, f in cases]
@@ -100,7 +104,8 @@ def draw_peers(rows: list[dict], path: Path) -> None:
         )
         colors = [style(name)['color'] for name in names]
         axes.barh(names, forward[1], color=colors, alpha=0.55)
-        # The bars end where the steps do: medians do not add up exactly.
+        # The medians of both do not add up to the median of the step. The
+        # bars end at the latter.
         rest = step[1] - forward[1]
         axes.barh(names, rest, left=forward[1], color=colors)
         errors = [step[1] - step[0], step[2] - step[1]]
@@ -133,7 +138,7 @@ def draw_peers(rows: list[dict], path: Path) -> None:
 
 
 def draw_elements(rows: list[dict], path: Path) -> None:
-    """Time over number of elements, with the fitted slopes."""
+    """Draw the time over the number of elements, with the fitted slopes."""
     rows = select(rows, format='NCHW')
     figure, axes = plt.subplots(figsize=(10, 7.5), layout='constrained')
     for name in names_of(rows):

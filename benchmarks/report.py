@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Write what benchmarks/norms.py measured as tables and plots."""
+"""Write the results of benchmarks/norms.py as tables and plots."""
 
 import csv
 import json
@@ -16,27 +16,32 @@ from .tables import (
 PARTS = ('layers', 'amp', 'sizes', 'steps')
 LEGENDS = {
     'Float32': """\
-The median of interleaved repeats, with its quartiles. A share is that of the
-bandwidth of a copy on the same tensor into memory that is there, counting what
-a norm has to move: 3 passes forward, 5 backward. Kept is what lives from
-forward to backward besides input and output. A slope is that of log time over
-log elements over all shapes, below and above 8 Mi elements; 1 is a cost linear
-in elements. Timed on a GPU is its own work, with the launches queued behind
-another kernel; what launching takes stands apart.""",
+Each time is the median of interleaved repeats, with the quartiles in brackets.
+A share compares the bandwidth of the norm with that of a copy of the same
+tensor into memory that is already allocated. The bandwidth of the norm counts
+3 passes over the tensor in the forward and 5 in the backward. "Kept" is the
+memory that lives from the forward to the backward, without input and output. A
+slope is the slope of log time over log elements over all shapes, below and
+above 8 Mi elements; 1 means that the time is linear in the elements. On a GPU
+the times are those of the GPU's work only, with the launches queued behind
+another kernel; the time of the launches has its own column.""",
     'Half precision with a ReLU': """\
-Under autocast, input in half precision: the ReLU as a layer of its own, in
-place, and inside the norm where it can be.""",
+The layers run under autocast with input in half precision. The ReLU is a
+separate layer, in place; where the norm can compute the ReLU itself, a second
+column shows this.""",
     'Ours over others': """\
-Time of forward and backward over that of the peer at the shape above, and in
-brackets the least and the largest of all shapes and batch sizes.""",
+Each number is the time of forward and backward divided by the time of the
+peer, at the shape above. The brackets hold the smallest and the largest number
+over all shapes and batch sizes.""",
     'In networks': """\
-What the first call at each of 20 new sizes costs over the second, and training
-steps, the median with the least and the largest.""",
+A stall is the time that the first call at a new size takes longer than the
+fastest later call, over 20 sizes. The time of a training step is the median,
+with the smallest and the largest time in brackets.""",
 }
 
 
 def write_csv(rows: list[dict], path: Path) -> None:
-    """Medians of everything; the quartiles are in the JSON files."""
+    """Write the medians of all rows; the JSON files have the quartiles."""
     heads = dict.fromkeys(key for row in rows for key in row)
     with path.open('w', newline='') as file:
         writer = csv.DictWriter(file, heads, lineterminator='\n')
@@ -50,7 +55,7 @@ def write_csv(rows: list[dict], path: Path) -> None:
 
 
 def report(folder: Path) -> str:
-    """Write table, CSV and plots of the parts that a folder has."""
+    """Write tables, CSV and plots of the parts that a folder has."""
     parts = {}
     for part in PARTS:
         if (folder / f'{part}.json').is_file():
@@ -77,9 +82,9 @@ def report(folder: Path) -> str:
         if text
     ]
     measured = [
-        f'- {part}: {of["repeats"]} repeats, '
-        + ', '.join(f'{k} {v}' for k, v in of['machine'].items())
-        for part, of in parts.items()
+        f'- {part}: {result["repeats"]} repeats, '
+        + ', '.join(f'{k} {v}' for k, v in result['machine'].items())
+        for part, result in parts.items()
     ]
     text = '\n\n'.join(['\n'.join(measured), *sections])
     (folder / 'README.md').write_text(text + '\n')

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Time whole training steps: Mask R-CNN and DeepLabV3 with each norm."""
+"""Time training steps of Mask R-CNN and DeepLabV3 with each norm."""
 
 import copy
 from functools import partial
@@ -28,7 +28,7 @@ NORMS = {
 
 
 def mask_rcnn(norm_cfg: dict, device: str) -> Call:
-    """A step of Mask R-CNN R50-FPN on one image of 800 x 1333."""
+    """Return a step of Mask R-CNN R50-FPN on one image of 800 x 1333."""
     cfg = Config.fromfile(MODELS_DIR / 'mask-rcnn_r50_fpn.py').model
     cfg.neck.norm_cfg = norm_cfg
     cfg.roi_head.bbox_head.norm_cfg = norm_cfg
@@ -40,10 +40,10 @@ def mask_rcnn(norm_cfg: dict, device: str) -> Call:
 
 
 def deeplabv3(norm_cfg: dict, device: str) -> Call:
-    """A step of DeepLabV3 R50 on two images of 512 x 1024.
+    """Return a step of DeepLabV3 R50 on two images of 512 x 1024.
 
-    Two on CPU too, slow as it is: torch's batch normalization refuses the
-    pooled map of one image.
+    There are two images also on the slow CPU, because torch's batch norm
+    refuses the pooled map of one image.
     """
     cfg = Config.fromfile(MODELS_DIR / 'deeplabv3_r50-d8.py').model
     cfg.decode_head.norm_cfg = norm_cfg
@@ -90,7 +90,7 @@ TASKS = {
 
 
 def time_steps(device: str, repeats: int) -> list[dict]:
-    """A row for each model with each norm."""
+    """Return a row for each model with each norm."""
     rows = []
     for task, make in TASKS.items():
         steps = {}

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Tables of what benchmarks/norms.py measured, in Markdown."""
+"""Tables of the results of benchmarks/norms.py, in Markdown."""
 
 import math
 import statistics
@@ -24,22 +24,24 @@ PEERS = {
     'mmnorm.BCN, compiled': ('composed BCN, estimated, compiled',),
     'mmnorm.SN, compiled': ('composed SN, compiled',),
 }
-# Of float32, 32 MiB: the largest threshold below which glibc's malloc keeps
-# what was freed (mallopt(3), M_MMAP_THRESHOLD). Larger results lie in pages
-# that the system has to map and clear, nearly each time. On CPU that is a step
-# in the time of everything that returns a tensor, so one line through both
-# sides would show the step and not the cost of an element. At the step itself
-# it depends on what was freed before. Below, slopes leave 1 too: small tensors
-# lie in caches, and what a call costs is not small beside them.
+# Elements of a float32 tensor of 32 MiB. Up to this size glibc's malloc keeps
+# freed memory (mallopt(3), M_MMAP_THRESHOLD); for a larger result the system
+# maps and clears new pages at nearly each call. On CPU this is a step in the
+# time of every operator that returns a tensor, and one line through both sides
+# would show the step instead of the cost per element. At the step itself the
+# time depends on the memory that was freed before. Below the step the slopes
+# differ from 1 too, because small tensors lie in caches and the constant cost
+# of a call matters.
 STEP = 2**23
 
 
 def select(rows: Iterable[Row], **wanted: object) -> list[Row]:
+    """Return the rows that have the wanted values."""
     return [row for row in rows if all(row[k] == v for k, v in wanted.items())]
 
 
 def markdown(columns: dict[str, list[str]]) -> str:
-    """A table, without the columns in which there is nothing."""
+    """Return a table without the empty columns."""
     columns = {head: cells for head, cells in columns.items() if any(cells)}
     lines = [list(columns), ['---'] * len(columns)]
     lines += zip(*columns.values(), strict=True)
@@ -47,7 +49,7 @@ def markdown(columns: dict[str, list[str]]) -> str:
 
 
 def cell(value: float | list[float] | None, digits: int = 2) -> str:
-    """A number, or a median with its quartiles."""
+    """Format a number, or a median with its quartiles."""
     if value is None:
         return ''
     if isinstance(value, list):
@@ -57,7 +59,7 @@ def cell(value: float | list[float] | None, digits: int = 2) -> str:
 
 
 def slope(rows: list[Row], fits: Callable[[int], bool]) -> float | None:
-    """Of log time over log elements, through the sizes that fit."""
+    """Return the slope of log time over log elements, for sizes that fit."""
     points = [
         (math.log(math.prod(row['shape'])), math.log(row['step ms'][1]))
         for row in rows
@@ -65,12 +67,12 @@ def slope(rows: list[Row], fits: Callable[[int], bool]) -> float | None:
     ]
     sizes = [size for size, _ in points]
     if not sizes or max(sizes) - min(sizes) < math.log(4):
-        return None  # from a short stretch, a slope is noise
+        return None  # The slope of a short range is noise.
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
 def float_table(rows: list[Row]) -> str:
-    """All layers in float32 at the reference shape."""
+    """Return the table of all layers in float32 at the reference shape."""
     plain = select(rows, dtype='float32', format='NCHW')
     columns: dict[str, list[str]] = {}
 
@@ -95,31 +97,34 @@ def float_table(rows: list[Row]) -> str:
 
 
 def half_table(rows: list[Row]) -> str:
-    """All layers with a ReLU in half precision at the reference shape."""
+    """Return the table of layers with a ReLU in half precision."""
     half = [
         row
         for row in select(rows, **REFERENCE)
         if row['dtype'] != 'float32' and row['layer'] != 'copy'
     ]
-    of = {(row['layer'], row['format']): row for row in half}
+    by_layer = {(row['layer'], row['format']): row for row in half}
     names = [name for name in names_of(half) if 'fused' not in name]
     columns = {half[0]['dtype']: names}
     for label in ('NCHW', 'NHWC'):
         for suffix in ('', ', fused ReLU'):
             cells = columns[f'{label}{suffix}, ms'] = []
             for name in names:
-                row = of.get((name + suffix, label), {})
+                row = by_layer.get((name + suffix, label), {})
                 cells.append(cell(row.get('step ms')))
     return markdown(columns)
 
 
 def ratios(rows: list[Row], ours: str, peer: str) -> dict[tuple, list[float]]:
-    """Time over that of a peer by dtype and format, the reference first."""
+    """Return times over those of a peer, the reference shape first.
+
+    The keys are pairs of dtype and format.
+    """
     keys = ('dtype', 'format', 'images', 'name')
-    of = {tuple(row[k] for k in keys): row for row in select(rows, layer=peer)}
+    peers = {tuple(r[k] for k in keys): r for r in select(rows, layer=peer)}
     found: dict[tuple, list[float]] = {}
     for row in select(rows, layer=ours):
-        other = of.get(tuple(row[k] for k in keys))
+        other = peers.get(tuple(row[k] for k in keys))
         if other is None:
             continue
         ratio = row['step ms'][1] / other['step ms'][1]
@@ -132,6 +137,7 @@ def ratios(rows: list[Row], ours: str, peer: str) -> dict[tuple, list[float]]:
 
 
 def ratio_table(rows: list[Row]) -> str:
+    """Return the table of times of mmnorm's layers over those of peers."""
     heads = dict.fromkeys((row['dtype'], row['format']) for row in rows)
     columns: dict[str, list[str]] = {'ours': [], 'over': []}
     columns |= {' '.join(head): [] for head in heads}
@@ -153,30 +159,32 @@ def ratio_table(rows: list[Row]) -> str:
 
 
 def network_table(sizes: list[Row], steps: list[Row]) -> str:
-    """What a new size costs, and training steps."""
+    """Return the table of stalls at new sizes, and of training steps."""
     names = list(dict.fromkeys(row['layer'] for row in [*sizes, *steps]))
     columns = {'': names}
     stalls = {row['layer']: row['stall ms'] for row in sizes}
-    for head, of in (('median', statistics.median), ('largest', max)):
+    for head, reduce in (('median', statistics.median), ('largest', max)):
         columns[f'stall at a new size, {head}, ms'] = [
-            cell(of(stalls[name])) if name in stalls else '' for name in names
+            cell(reduce(stalls[name])) if name in stalls else ''
+            for name in names
         ]
     for model in dict.fromkeys(row['model'] for row in steps):
-        of_model = {r['layer']: r for r in select(steps, model=model)}
+        by_layer = {r['layer']: r for r in select(steps, model=model)}
         for head, key, digits in (('s', 's', 2), ('peak MB', 'peak MB', 0)):
             columns[f'{model}, {head}'] = [
-                cell(middle(of_model.get(name, {}).get(key)), digits)
+                cell(middle(by_layer.get(name, {}).get(key)), digits)
                 for name in names
             ]
     return markdown(columns)
 
 
 def middle(value: float | list[float] | None) -> float | list[float] | None:
-    """The least, the median and the largest of a few repeats."""
+    """Return the least, the median and the largest of a few repeats."""
     if isinstance(value, list):
         return [min(value), statistics.median(value), max(value)]
     return value
 
 
 def names_of(rows: Iterable[Row]) -> list[str]:
+    """Return the names of the layers, in the order of the rows."""
     return list(dict.fromkeys(row['layer'] for row in rows))

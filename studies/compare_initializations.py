@@ -1,10 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Fine-tune BCN from a BN checkpoint and from random weights.
 
-Both starts get the same short training, with some seeds each. What is
-trained already, in the work dirs, is not trained again. The scalars of each
-run are kept in studies/results/initializations, the table is in
-docs/checkpoints.md.
+Both initializations get the same short training with the same seeds. A run
+that is complete in the work dirs is not repeated. The scalars of each run go
+to studies/results/initializations, and the table goes to docs/checkpoints.md.
 """
 
 import argparse
@@ -28,7 +27,7 @@ PAGE = ROOT / 'docs/checkpoints.md'
 RESULTS = ROOT / 'studies/results/initializations'
 STEPS = 200
 SEEDS = (0, 1, 2)
-STARTS = {'bn': 'BN checkpoint', 'random': 'random weights'}
+INITIALIZATIONS = {'bn': 'BN checkpoint', 'random': 'random weights'}
 COLUMNS = {
     'coco/bbox_mAP': 'box AP',
     'coco/bbox_mAP_50': 'box AP50',
@@ -37,7 +36,7 @@ COLUMNS = {
 
 
 def last_checkpoint(work_dir: Path) -> Path:
-    """The checkpoint a run ended with."""
+    """Return the checkpoint that a run ended with."""
     note = work_dir / 'last_checkpoint'
     if not note.is_file():
         fail(
@@ -45,17 +44,20 @@ def last_checkpoint(work_dir: Path) -> Path:
             'remove the folder to train again, or name another with '
             '--work-dirs'
         )
-    # The folder may have been moved since the path was written.
+    # The path is from the time of the run, and the folder may have moved.
     return note.with_name(Path(note.read_text()).name)
 
 
 def fine_tune(seed: int, checkpoint: Path | None) -> Config:
-    """The mini config of BCN, shortened; no checkpoint: random weights."""
+    """Return the mini config of BCN, shortened, with an initialization.
+
+    Without a checkpoint the weights are random.
+    """
     cfg = Config.fromfile(BCN)
     cfg.train_cfg = dict(
         type='IterBasedTrainLoop', max_iters=STEPS, val_interval=STEPS
     )
-    # Up in the first tenth, and down to nothing at the end.
+    # The learning rate rises in the first tenth and falls to zero at the end.
     warm_up, decay = cfg.param_scheduler
     warm_up.end = decay.begin = STEPS // 10
     decay.end = STEPS
@@ -68,6 +70,7 @@ def fine_tune(seed: int, checkpoint: Path | None) -> Config:
 
 
 def mean_and_range(values: list[float], digits: int) -> str:
+    """Format the mean of values, with the least and the largest."""
     mean, *ends = (
         f'{value:.{digits}f}'
         for value in (statistics.mean(values), min(values), max(values))
@@ -76,24 +79,24 @@ def mean_and_range(values: list[float], digits: int) -> str:
 
 
 def table(runs: dict[str, list[list[dict]]]) -> str:
-    """A row for each start: what its runs reached, and their losses."""
+    """Return a table of the results and losses of each initialization."""
     steps = [r['step'] for r in runs['bn'][0] if 'loss' in r]
     titles = ['start', *COLUMNS.values()]
     titles.append(f'loss, steps 1 to {steps[0]}')
     titles.append(f'steps {steps[-2] + 1} to {steps[-1]}')
     rows = [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|']
-    for start, of_start in runs.items():
-        ends = [records[-1] for records in of_start]
-        losses = [[r['loss'] for r in run if 'loss' in r] for run in of_start]
-        cells = [STARTS[start]]
+    for name, seeds in runs.items():
+        ends = [records[-1] for records in seeds]
+        losses = [[r['loss'] for r in run if 'loss' in r] for run in seeds]
+        cells = [INITIALIZATIONS[name]]
         cells += [mean_and_range([e[key] for e in ends], 3) for key in COLUMNS]
         cells += [mean_and_range([ls[i] for ls in losses], 2) for i in (0, -1)]
         rows.append(f'| {" | ".join(cells)} |')
     return '\n'.join(rows)
 
 
-def before(records: list[dict]) -> str:
-    """What the BN checkpoint could do by itself."""
+def checkpoint_results(records: list[dict]) -> str:
+    """Return a sentence with the results of the BN checkpoint itself."""
     said = ', '.join(f'{t} {records[-1][k]:.3f}' for k, t in COLUMNS.items())
     return f'The BN model of that checkpoint: {said}.'
 
@@ -104,29 +107,29 @@ def main() -> None:
         '--work-dirs',
         type=Path,
         default=ROOT / 'work_dirs/norms',
-        help='where the runs are, those of studies/compare_norms.py too',
+        help='folder of the runs, also those of studies/compare_norms.py',
     )
     work_dirs = parser.parse_args().work_dirs
     bn = train(BN, work_dirs / BN.stem)
     checkpoint = last_checkpoint(work_dirs / BN.stem)
     kept = {BN.stem: bn}
-    runs = {start: [] for start in STARTS}
-    folder = work_dirs / 'starts'
+    runs = {initialization: [] for initialization in INITIALIZATIONS}
+    folder = work_dirs / 'initializations'
     folder.mkdir(parents=True, exist_ok=True)
     for seed in SEEDS:
-        for start in STARTS:
-            name = f'{start}_seed-{seed}'
+        for initialization in INITIALIZATIONS:
+            name = f'{initialization}_seed-{seed}'
             config = folder / f'{name}.py'
-            cfg = fine_tune(seed, checkpoint if start == 'bn' else None)
-            cfg.dump(config)
+            loaded = checkpoint if initialization == 'bn' else None
+            fine_tune(seed, loaded).dump(config)
             kept[name] = train(config, folder / name)
-            runs[start].append(kept[name])
+            runs[initialization].append(kept[name])
 
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name, records in kept.items():
         lines = ''.join(f'{json.dumps(record)}\n' for record in records)
         (RESULTS / f'{name}.json').write_text(lines)
-    text = f'{table(runs)}\n\n{before(bn)}'
+    text = f'{table(runs)}\n\n{checkpoint_results(bn)}'
     PAGE.write_text(replace_marked(PAGE.read_text(), 'starts', text))
     print(text)
 

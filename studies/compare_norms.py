@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Train every config of configs/mini and write the table of its README.
 
-What is trained already, in the work dirs, is not trained again. The scalars
-of each run are kept in studies/results/norms.
+A run that is complete in the work dirs is not repeated. The scalars of each
+run go to studies/results/norms.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SHOWN = 'deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes'
 
 
 def train(config: Path, work_dir: Path) -> list[dict]:
-    """Train a config unless its log ends with an evaluation of the end."""
+    """Train a config, unless its log ends with the last evaluation."""
     cfg = Config.fromfile(config)
     last = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
     records = scalars(work_dir)
@@ -55,7 +55,7 @@ def train(config: Path, work_dir: Path) -> list[dict]:
 
 
 def chance() -> float:
-    """mIoU in percent of giving every pixel the commonest class."""
+    """Return the mIoU, in percent, of the commonest class everywhere."""
     root = ROOT / 'data/mini_cityscapes/gtFine/val'
     counts = np.zeros(256, int)
     for path in root.rglob('*_labelTrainIds.png'):
@@ -65,7 +65,7 @@ def chance() -> float:
 
 
 def draw(work_dir: Path) -> None:
-    """Put the pictures of the last evaluation of a run side by side."""
+    """Draw images of the last evaluation of a run side by side."""
     newest = max(work_dir.glob('*/vis_data/vis_image'))
     files = sorted(newest.glob('*.png'), key=lambda p: int(p.stem[-4:]))[-4:]
     rows = [
@@ -76,7 +76,7 @@ def draw(work_dir: Path) -> None:
 
 
 def table(runs: dict[str, list[dict]]) -> str:
-    """A row for each config: what it reached, and its loss on the way."""
+    """Return a table of the results and losses of each config."""
     last = {name: records[-1] for name, records in runs.items()}
     shown = [
         k for k in COLUMNS if any(k in record for record in last.values())
@@ -86,12 +86,11 @@ def table(runs: dict[str, list[dict]]) -> str:
     for name, records in runs.items():
         losses = [r['loss'] for r in records if 'loss' in r]
         bad = sum(not math.isfinite(loss) for loss in losses)
-        said = (
-            f'{bad} of {len(losses)} not finite'
-            if bad
-            else (f'{losses[0]:.2f} to {losses[-1]:.2f}')
-        )
-        cells = [f'[{name}]({name}.py)', said]
+        cells = [f'[{name}]({name}.py)']
+        if bad:
+            cells.append(f'{bad} of {len(losses)} not finite')
+        else:
+            cells.append(f'{losses[0]:.2f} to {losses[-1]:.2f}')
         cells += [f'{last[name][key]:.4g}' for key in shown]
         rows.append(f'| {" | ".join(cells)} |')
     return '\n'.join(rows)
@@ -103,7 +102,7 @@ def main() -> None:
         '--work-dirs',
         type=Path,
         default=ROOT / 'work_dirs/norms',
-        help='where the runs are, a folder for each config',
+        help='folder of the runs, with a folder for each config',
     )
     work_dirs = parser.parse_args().work_dirs
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Text that a tool writes into a page that is otherwise written by hand."""
+"""Text that a command writes into a page; the rest is written by hand."""
 
 
 def replace_marked(page: str, name: str, text: str) -> str:
-    """The page with another text between its two markers of that name."""
+    """Return the page with a new text between its markers of a name."""
     begin, end = f'<!-- {name} begin -->', f'<!-- {name} end -->'
     before, _, rest = page.partition(begin)
     after = rest.partition(end)[2]

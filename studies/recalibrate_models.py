@@ -1,10 +1,11 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What recalibration does to trained mini models; writes results.json.
+"""Measure the effect of recalibration on trained mini models.
 
-Each checkpoint is evaluated as it is, after steps that moved its statistics
-alone, recalibrated, with statistics that are random numbers, and after
-recalibration of these; then on noisy pictures, with its own statistics and
-with those of noisy training pictures. studies/compare_norms.py trains them.
+The study evaluates each checkpoint of studies/compare_norms.py in these
+states: as trained, after steps that moved only the statistics, recalibrated,
+with random statistics, and recalibrated after that. Then the study evaluates
+noisy images, with the statistics of the checkpoint and with those of noisy
+training images. The numbers go to studies/results/recalibrate/results.json.
 """
 
 import argparse
@@ -31,12 +32,13 @@ RUNS = {
     'deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes': 'iter_2000.pth',
     'deeplabv3_r18-d8-ws_bcn-all_1xb1-2k_mini-cityscapes': 'iter_2000.pth',
 }
+RESULTS = ROOT / 'studies/results/recalibrate'
 METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU')
 
 
 @TRANSFORMS.register_module()
 class AddNoise(BaseTransform):
-    """Adds normal noise, of ``std`` of the 256 levels, another each time."""
+    """A transform that adds normal noise, of ``std`` of the 256 levels."""
 
     def __init__(self, std: float) -> None:
         self.std = std
@@ -49,9 +51,10 @@ class AddNoise(BaseTransform):
 
 
 def make_runner(name: str, work_dirs: Path, noise: float) -> Runner:
+    """Return a runner of a trained model, for images with noise."""
     cfg = Config.fromfile(ROOT / 'configs/mini' / f'{name}.py')
     for mode in ('train', 'test'):
-        if noise:  # after the picture is read
+        if noise:  # The first transform loads the image.
             pipeline = cfg[f'{mode}_dataloader'].dataset.pipeline
             pipeline.insert(1, dict(type='AddNoise', std=noise))
     cfg.work_dir = str(work_dirs / 'recalibrate' / name)
@@ -64,7 +67,7 @@ def make_runner(name: str, work_dirs: Path, noise: float) -> Runner:
 
 
 def evaluate(runner: Runner) -> dict[str, float]:
-    np.random.seed(0)  # noqa: NPY002  of the noise
+    np.random.seed(0)  # noqa: NPY002  The noise of all calls is the same.
     values = runner.test_loop.run()
     return {key: float(values[key]) for key in METRICS if key in values}
 
@@ -75,7 +78,7 @@ def recalibrate(runner: Runner, num_batches: int) -> None:
 
 
 def move_on(runner: Runner, seed: int, num_batches: int = 100) -> None:
-    """Let training move the statistics, and the weights stay."""
+    """Move the statistics as training does, and keep the weights."""
     model = runner.model.train()
     torch.manual_seed(seed)
     loader = runner.build_dataloader(runner.cfg.train_dataloader, seed)
@@ -85,7 +88,10 @@ def move_on(runner: Runner, seed: int, num_batches: int = 100) -> None:
 
 
 def scramble(runner: Runner) -> None:
-    """Random statistics, but for those that training itself never moved."""
+    """Set the statistics to random numbers.
+
+    Statistics that training has never moved keep their values.
+    """
     generator = torch.Generator().manual_seed(0)
     for module in runner.model.modules():
         if getattr(module, 'running_mean', None) is None:
@@ -98,6 +104,7 @@ def scramble(runner: Runner) -> None:
 def measure(
     name: str, work_dirs: Path, num_batches: int, noise: float
 ) -> dict[str, dict[str, float]]:
+    """Return the results of a trained model in each state."""
     runner = make_runner(name, work_dirs, 0)
     seen = {'as trained': evaluate(runner)}
     for seed in range(1, 4):
@@ -117,7 +124,7 @@ def measure(
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
-    """A table of the detectors and one of the segmenters."""
+    """Return a table of the detectors and one of the segmenters."""
     tables = []
     for metrics in (METRICS[:2], METRICS[2:]):
         runs = {n: r for n, r in results.items() if metrics[0] in r['noise']}
@@ -136,13 +143,31 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--work-dirs', type=Path, default='work_dirs/norms')
-    parser.add_argument('--num-batches', type=int, default=400)
-    parser.add_argument('--noise', type=float, default=40)
-    parser.add_argument('--only', default='', help='a part of the names')
+    parser.add_argument(
+        '--work-dirs',
+        type=Path,
+        default=ROOT / 'work_dirs/norms',
+        help='folder with the runs of studies/compare_norms.py',
+    )
+    parser.add_argument(
+        '--num-batches',
+        type=int,
+        default=400,
+        help='batches of a recalibration',
+    )
+    parser.add_argument(
+        '--noise',
+        type=float,
+        default=40,
+        help='standard deviation of the noise, in levels of 256',
+    )
+    parser.add_argument(
+        '--only', default='', help='run only models with this in their names'
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
-    out = Path(__file__).with_name('results.json')
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    out = RESULTS / 'results.json'
     results = json.loads(out.read_text()) if out.is_file() else {}
     for name in RUNS:
         if args.only in name:

@@ -1,12 +1,14 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""How near to a fixed point ways to recalibrate come; writes procedures.txt.
+"""Measure how near to the fixed point procedures of recalibration come.
 
-The statistics of an estimated BCN enter its output, so those of the layers
-behind it depend on them. At the fixed point every layer has the statistics
-of what it sees while all layers normalize with theirs. Passes over the data
-with fixed statistics reach it when they are as many as layers in a row. Here
-that is done for the backbone and the neck of a trained Mask R-CNN, and other
-ways are compared with it: by how far, in standard deviations, means are off.
+The output of a BCN with estimates depends on its statistics, and therefore
+the statistics of later layers depend on those of earlier layers. At the fixed
+point the statistics of every layer match the input of this layer. Passes over
+the data with fixed statistics reach the fixed point after as many passes as
+there are layers in sequence. The study does this for the backbone and the neck
+of a trained Mask R-CNN and compares other procedures with the fixed point, by
+the distance of the means in standard deviations. The numbers go to
+studies/results/recalibrate/procedures.txt.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from mmnorm import BCN
 from mmnorm.functional.statistics import batch_sums, moments_of
 from mmnorm.precise.exact_statistics import recalibrate
 
-from .recalibrate_models import RUNS, make_runner
+from .recalibrate_models import RESULTS, ROOT, RUNS, make_runner
 
 NAME = 'mask-rcnn_r18_fpn_bcn-all_1xb1-3e_mini-coco'
 PASSES = 24
@@ -29,7 +31,7 @@ Moments = dict[str, tuple[Tensor, Tensor]]
 
 
 class Features(nn.Module):
-    """Backbone and neck, which draw no chance."""
+    """The backbone and the neck of a model; neither is random."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -40,13 +42,18 @@ class Features(nn.Module):
 
 
 def norms(net: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """Return the batch norms inside the BCN layers, by name."""
     named = net.named_modules()
     return {name: m.bn for name, m in named if isinstance(m, BCN)}
 
 
 @torch.no_grad()
 def one_pass(net: nn.Module, batches: list[Tensor], own: bool) -> None:
-    """Give layers what they see, normalized with theirs or the batch's."""
+    """Give each layer the statistics of its input over the data.
+
+    Meanwhile all layers normalize with their own statistics; without ``own``,
+    with those of each batch.
+    """
     sums, handles = {}, []
     for name, bn in norms(net).items():
 
@@ -70,12 +77,14 @@ def one_pass(net: nn.Module, batches: list[Tensor], own: bool) -> None:
 
 
 def put(bn: nn.Module, sums: Tensor) -> None:
+    """Give a batch norm the moments of pooled sums."""
     mean, var, _ = moments_of(sums)
     bn.running_mean.copy_(mean)
     bn.running_var.copy_(var)
 
 
 def moments(net: nn.Module) -> Moments:
+    """Return a copy of the statistics of all layers."""
     return {
         name: (bn.running_mean.clone(), bn.running_var.clone())
         for name, bn in norms(net).items()
@@ -83,6 +92,7 @@ def moments(net: nn.Module) -> Moments:
 
 
 def distance(actual: Moments, expected: Moments) -> str:
+    """Return how far the means are apart, in standard deviations."""
     off = [
         ((actual[name][0] - mean).abs() / (var + 1e-5).sqrt()).mean().item()
         for name, (mean, var) in expected.items()
@@ -92,8 +102,15 @@ def distance(actual: Moments, expected: Moments) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--work-dirs', type=Path, default='work_dirs/norms')
-    parser.add_argument('--num-batches', type=int, default=100)
+    parser.add_argument(
+        '--work-dirs',
+        type=Path,
+        default=ROOT / 'work_dirs/norms',
+        help='folder with the runs of studies/compare_norms.py',
+    )
+    parser.add_argument(
+        '--num-batches', type=int, default=100, help='batches of a pass'
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     runner = make_runner(NAME, args.work_dirs, 0)
@@ -141,7 +158,8 @@ def main() -> None:
     lines.append(f'the fixed point of other batches: {said}')
 
     text = '\n'.join(lines) + '\n'
-    Path(__file__).with_suffix('.txt').write_text(text)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / 'procedures.txt').write_text(text)
     print(text, end='')
 
 

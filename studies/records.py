@@ -1,12 +1,12 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What a training logged, read back."""
+"""The scalars that a training has logged."""
 
 import json
 from pathlib import Path
 
 
 def scalars(work_dir: Path) -> list[dict]:
-    """What the newest run in a work dir logged; nothing if there is none."""
+    """Return the records of the newest run in a work dir, if there is one."""
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
     if not files:
         return []

@@ -7,11 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+# The suite runs several processes side by side. With one thread per process
+# no thread spins for another, and every sum has the same last bits. torch
+# reads the variables on import, and all started processes inherit them.
+os.environ |= {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+
 import pytest
 import torch
 from mmengine.registry import DefaultScope
 
 from .paths import ROOT
+from .ports import free_port
 from .ranks import Ranks
 
 Main = Callable[..., None]
@@ -24,14 +30,14 @@ def seed() -> None:
 
 @pytest.fixture(autouse=True)
 def no_default_scope() -> Iterator[None]:
-    """Forget the scope that a runner of the test has made the default."""
+    """Forget the default scope that a runner of the test has set."""
     yield
     DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
 def ranks() -> Iterator[Callable[[int], Ranks]]:
-    """Groups of processes by their number; started once, and after a fall."""
+    """Return groups of processes by size; each starts on its first use."""
     groups: dict[int, Ranks] = {}
 
     def get(world_size: int) -> Ranks:
@@ -56,7 +62,7 @@ def tool() -> Callable[..., subprocess.CompletedProcess]:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env=os.environ | {'PYTHON': sys.executable, 'PORT': '29711'},
+            env=os.environ | {'PYTHON': sys.executable, 'PORT': free_port()},
         )
 
     return run
@@ -64,7 +70,7 @@ def tool() -> Callable[..., subprocess.CompletedProcess]:
 
 @pytest.fixture(scope='session')
 def mini_coco(tmp_path_factory) -> Path:
-    """A dozen pictures, in the layout of COCO."""
+    """Make a dozen images in the layout of COCO."""
     out = tmp_path_factory.mktemp('data') / 'mini_coco'
     subprocess.run(
         [
@@ -81,13 +87,14 @@ def mini_coco(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session')
 def options(mini_coco) -> list[str]:
-    """Options that put the config on these pictures, for two epochs."""
+    """Return options that train a config on these images for two epochs."""
     ann_file = mini_coco / 'annotations/instances_val2017.json'
     return [
         '--cfg-options',
         'train_cfg.max_epochs=2',
         'default_hooks.logger.interval=1',
-        # After so few steps no class scores high, and no box is no score.
+        # After a few steps every score is low. With a threshold the evaluation
+        # would get no box, and COCO's metric needs boxes.
         'model.test_cfg.rcnn.score_thr=0.0',
         *(
             f'{mode}_dataloader.dataset.data_root={mini_coco}/'
@@ -97,8 +104,9 @@ def options(mini_coco) -> list[str]:
     ]
 
 
-# What the tests of the mini data sets share; each names its TOOL, and the
-# SIZES to make.
+# A test module that runs a command in this process names the module of the
+# command in TOOL. The fixture dataset also reads SIZES, the arguments with
+# the sizes of the data set.
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Processes of one gloo group that run the functions a test hands them.
+"""Processes of one gloo group that run the functions of tests.
 
-Starting a process costs seconds, so a group lives as long as the tests.
+A process takes seconds to start, so each group serves the whole session.
 """
 
 import tempfile
@@ -13,11 +13,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-SECONDS = 60
+# The limit ends a hang; a busy machine must not reach the limit.
+SECONDS = 300
 
 
 class Ranks:
-    """So many processes; a failure or a hang in one ends them all."""
+    """A group of processes; a failure or a hang in one process ends all."""
 
     def __init__(self, world_size: int) -> None:
         context = mp.get_context('spawn')
@@ -34,7 +35,7 @@ class Ranks:
             self.processes.append(process)
 
     def run(self, function: Callable, *args: Any) -> list[Any]:
-        """What ``function(rank, *args)`` returns in each process."""
+        """Return the result of ``function(rank, *args)`` of each process."""
         for pipe in self.pipes:
             pipe.send((function, args))
         answers = []
@@ -61,7 +62,6 @@ class Ranks:
 
 
 def _serve(pipe, rank: int, world_size: int, url: str) -> None:
-    torch.set_num_threads(1)
     dist.init_process_group(
         'gloo', init_method=url, rank=rank, world_size=world_size
     )

@@ -4,34 +4,35 @@
 import argparse
 import sys
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmnorm.config.check_data import Row, check_data
-from mmnorm.engine.runner.launch import fail, read_config
+from mmnorm.config.errors import ConfigError
+from mmnorm.config.files import read_config
+from mmnorm.config.options import OptionAction, override
+from mmnorm.engine.runner.launch import fail
 
 HEADER = ('split', 'type', 'what', 'path', 'status', 'details')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
+    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         default={},
         help='settings that override the config, as in '
         'train_dataloader.dataset.data_root=data/mine/',
     )
-    # What read_config asks of the tools that start a run.
-    parser.set_defaults(launcher='none', work_dir=None, channels_last=False)
     return parser.parse_args()
 
 
 def option_error(cfg: Config, option: str) -> str | None:
-    """Say which part of a dotted key the config does not have.
+    """Return which part of a dotted key the config lacks, or None.
 
-    The last part may be new: what it is set for knows it or refuses it.
+    The last part may be new, because the data set takes or refuses it.
     """
     node = cfg.to_dict()
     parts = option.split('.')
@@ -53,7 +54,7 @@ def table(rows: list[Row]) -> str:
 
 
 def advice(rows: list[Row]) -> str:
-    """Where it is written how to get what was not found."""
+    """Return where the guide says how to get the data that are missing."""
     splits: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.status != 'found':
@@ -67,23 +68,19 @@ def advice(rows: list[Row]) -> str:
 
 def main() -> None:
     args = parse_args()
-    options, args.cfg_options = args.cfg_options, None
     try:
-        cfg = read_config(args)
-    except Exception as error:  # a config is a program and can raise any
-        fail(f'config {args.config!r} cannot be read: {error}')
-    for option in options:
-        if error := option_error(cfg, option):
-            fail(error)
-    cfg.merge_from_dict(options)
-    try:
+        cfg = read_config(args.config)
+        for option in args.cfg_options:
+            if error := option_error(cfg, option):
+                fail(error)
+        override(cfg, args.cfg_options)
         rows = check_data(cfg)
-    except ValueError as error:
+    except ConfigError as error:
         fail(str(error))
     print(table(rows), end='\n\n')
-    lacking = advice(rows)
-    print(lacking or 'All found: the data are ready.')
-    sys.exit(1 if lacking else 0)
+    todo = advice(rows)
+    print(todo or 'All found: the data are ready.')
+    sys.exit(1 if todo else 0)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Export a segmenter, or backbone and neck of a detector, to ONNX.
 
-The file takes normalized images of any number and size. What it computes is
-compared with the model by onnxruntime, if that is installed.
+The file takes normalized images of any number and size. If onnxruntime is
+installed, the outputs of the file are compared with those of the model.
 """
 
 import argparse
@@ -12,32 +12,33 @@ from pathlib import Path
 from textwrap import shorten
 
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 import mmnorm  # noqa: F401  registers the layers
 from mmnorm.checkpoints.checks import checkpoint_error, existing_error
-from mmnorm.config.checks import norm_error
+from mmnorm.config.build_model import build_model
+from mmnorm.config.errors import ConfigError
+from mmnorm.config.files import read_config
 from mmnorm.deploy.fold import fold
-from mmnorm.engine.runner.launch import fail, find_config
+from mmnorm.engine.runner.launch import fail
 
-# Of what is exported, and of what is compared: images, height, width.
+# Images, height and width.
 EXAMPLE = (2, 96, 128)
 COMPARED = ((1, 128, 96), (3, 64, 160))
-# Share of the largest output by which the file may be off.
+# The largest error of the file, as a share of the largest output.
 TOLERANCE = 1e-4
 
 
 class Network(nn.Module):
-    """All of a model that takes images and gives tensors of fixed number."""
+    """The part of a model that maps images to a fixed number of tensors."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the scores of a segmenter, or the maps of a detector."""
         if hasattr(self.model, 'encode_decode'):
             sizes = dict.fromkeys(
                 ('ori_shape', 'img_shape', 'pad_shape'), image.shape[2:]
@@ -48,7 +49,7 @@ class Network(nn.Module):
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
+    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument('out', help='.onnx file to write')
     parser.add_argument(
@@ -68,12 +69,12 @@ def check(args: argparse.Namespace) -> None:
     if error := existing_error(args.out):
         fail(error)
     if not out.parent.is_dir():
-        fail(f'{str(out.parent)!r}, where {out.name} is to go, is no folder')
+        fail(f'{args.out!r} is in a folder that does not exist: make it')
     missing = [p for p in ('onnx', 'onnxscript') if find_spec(p) is None]
     if missing:
         fail(
-            f'{" and ".join(missing)}, which torch exports with, is not '
-            f'installed: pip install {" ".join(missing)}'
+            f'torch exports with {" and ".join(missing)}, which this '
+            f'environment lacks: pip install {" ".join(missing)}'
         )
     error = checkpoint_error(args.checkpoint)
     if error is not None:
@@ -81,28 +82,26 @@ def check(args: argparse.Namespace) -> None:
 
 
 def build(args: argparse.Namespace) -> nn.Module:
-    """The model of the config with the weights of the checkpoint."""
+    """Build the model of the config with the weights of the checkpoint."""
     try:
-        cfg = Config.fromfile(find_config(args.config))
-        init_default_scope(cfg.get('default_scope', 'mmengine'))
-        model = MODELS.build(cfg.model).eval()
-    except Exception as error:  # a config is code, and can raise any
-        fail(
-            f'the model of {args.config!r} cannot be built: '
-            f'{norm_error(error) or error}'
-        )
+        cfg = read_config(args.config)
+    except ConfigError as error:
+        fail(str(error))
+    try:
+        model = build_model(cfg).eval()
+    except ConfigError as error:
+        fail(f'config {args.config!r} does not build a model: {error}')
     if not hasattr(model, 'extract_feat'):
-        kind = type(model).__name__
         fail(
-            f'{args.config!r} has a {kind}, which is neither a segmenter nor '
-            'a detector'
+            f'config {args.config!r} has a {type(model).__name__}, which is '
+            'neither a segmenter nor a detector'
         )
     try:
         load_checkpoint(model, args.checkpoint, 'cpu', strict=True)
     except RuntimeError as error:
         _, first, *_ = [*filter(None, str(error).splitlines()), '']
         fail(
-            f'checkpoint {args.checkpoint!r} is not of the model of '
+            f'checkpoint {args.checkpoint!r} does not fit the model of '
             f'{args.config!r}: {shorten(first, 90)}'
         )
     return model
@@ -124,19 +123,20 @@ def export(network: nn.Module, path: Path) -> None:
 
 
 def difference(network: nn.Module, path: Path) -> tuple[float, float]:
-    """How far the file is off, and the largest output."""
+    """Return the largest error of the file, and the largest output."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
     generator = torch.Generator().manual_seed(0)
-    off = largest = 0.0
+    error = largest = 0.0
     for n, height, width in COMPARED:
         image = torch.rand(n, 3, height, width, generator=generator)
-        said = session.run(None, {'image': image.numpy()})
-        for ours, theirs in zip(network(image), said, strict=True):
-            off = max(off, (ours - torch.from_numpy(theirs)).abs().max())
-            largest = max(largest, ours.abs().max())
-    return float(off), float(largest)
+        outputs = session.run(None, {'image': image.numpy()})
+        for expected, output in zip(network(image), outputs, strict=True):
+            distance = (expected - torch.from_numpy(output)).abs()
+            error = max(error, distance.max())
+            largest = max(largest, expected.abs().max())
+    return float(error), float(largest)
 
 
 @torch.no_grad()
@@ -150,19 +150,22 @@ def main() -> None:
     part = out.with_name(f'{out.name}.part')
     try:
         export(network, part)
-        said = 'not compared: onnxruntime is not installed'
+        note = 'not compared: onnxruntime is not installed'
         if find_spec('onnxruntime') is not None:
-            off, largest = difference(network, part)
-            if not off <= TOLERANCE * largest:
+            error, largest = difference(network, part)
+            if not error <= TOLERANCE * largest:
                 fail(
-                    f'what was exported differs from the model by {off:.1e}, '
-                    f'of outputs up to {largest:.3g}: nothing is written'
+                    'the exported network differs from the model by '
+                    f'{error:.1e}, of outputs up to {largest:.3g}: nothing is '
+                    'written'
                 )
-            said = f'off by {off:.1e} at most, of outputs up to {largest:.3g}'
+            note = (
+                f'off by {error:.1e} at most, of outputs up to {largest:.3g}'
+            )
         os.replace(part, out)
     finally:
         part.unlink(missing_ok=True)
-    print(f'{args.out}: {out.stat().st_size / 1e6:.1f} MB, {said}')
+    print(f'{args.out}: {out.stat().st_size / 1e6:.1f} MB, {note}')
 
 
 if __name__ == '__main__':

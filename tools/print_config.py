@@ -4,9 +4,11 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
-from mmnorm.engine.runner.launch import fail, find_config
+from mmnorm.checkpoints.checks import existing_error
+from mmnorm.config.errors import ConfigError
+from mmnorm.config.files import read_config
+from mmnorm.config.options import OptionAction
+from mmnorm.engine.runner.launch import fail
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,27 +17,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         default={},
         help='settings that override the config, as in train_cfg.max_epochs=1',
     )
-    parser.add_argument('--out', help='.py file to write it to')
+    parser.add_argument('--out', help='.py file to write the config to')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    path = find_config(args.config)
     if args.out is not None:
         if not args.out.endswith('.py'):
             fail(f'--out {args.out!r} has to end in .py')
-        if Path(args.out).exists():
-            fail(f'--out {args.out!r} is there already: name another file')
+        if error := existing_error(args.out):
+            fail(f'--out {error}')
     try:
-        cfg = Config.fromfile(path)
-        cfg.merge_from_dict(args.cfg_options)
-    except Exception as error:  # a config is a program and can raise any
-        fail(f'config {args.config!r} cannot be read: {error}')
+        cfg = read_config(args.config, args.cfg_options)
+    except ConfigError as error:
+        fail(str(error))
     if args.out is None:
         print(cfg.pretty_text, end='')
         return

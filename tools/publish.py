@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Make of a checkpoint of training one to give away.
+"""Make a small checkpoint for users from a checkpoint of training.
 
-Keeps the weights, and of the meta the classes and the config; the name gets
-the first 8 digits of the SHA-256 of the file, as in OpenMMLab.
+Keeps the weights, the classes and the config. The name gets the first 8
+digits of the SHA-256 of the file, as in OpenMMLab.
 """
 
 import argparse
@@ -25,12 +25,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def published(checkpoint: dict) -> dict:
-    """What of a checkpoint a user of mmdet or mmseg needs.
+def public_part(checkpoint: dict) -> dict:
+    """Return the part of a checkpoint that users of mmdet or mmseg need.
 
-    Where training kept a moving average of the weights, mmengine has put it
-    into ``state_dict`` when it saved, and what it averaged into
-    ``ema_state_dict``. So ``state_dict`` is what was evaluated.
+    If training kept a moving average of the weights, mmengine saved the
+    average in ``state_dict`` and the weights in ``ema_state_dict``. The
+    ``state_dict`` therefore holds what was evaluated.
     """
     meta = checkpoint.get('meta', {})
     return dict(
@@ -47,7 +47,7 @@ def main() -> None:
         fail(str(error))
     if not isinstance(checkpoint.get('state_dict'), dict):
         fail(f'checkpoint {args.in_file!r} holds no state_dict')
-    kept = published(checkpoint)
+    kept = public_part(checkpoint)
     content = to_bytes(kept)
     digits = sha256(content).hexdigest()[:8]
     out = Path(f'{args.out_file.removesuffix(".pth")}-{digits}.pth')

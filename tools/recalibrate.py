@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Take the running statistics of a checkpoint anew, over training batches.
+"""Compute the running statistics of a checkpoint again, on training batches.
 
 Writes a checkpoint of the weights with the new statistics. The batches are
-made as train_dataloader of the config says, augmentations included.
+those of train_dataloader of the config, with its augmentations.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from mmengine.runner.checkpoint import weights_to_cpu
 import mmnorm  # noqa: F401  registers the layers
 from mmnorm.checkpoints.checks import checkpoint_error, existing_error
 from mmnorm.checkpoints.files import write_checkpoint
-from mmnorm.config.checks import data_error
+from mmnorm.config.check_run import run_error
+from mmnorm.config.errors import ConfigError, config_errors
 from mmnorm.engine.runner.launch import (
     add_common_arguments,
     build_runner,
@@ -25,15 +26,17 @@ from mmnorm.engine.runner.launch import (
     parse,
     read_config,
 )
-from mmnorm.precise.exact_statistics import Shift
+from mmnorm.precise.exact_statistics import StatisticsChange
 from mmnorm.precise.training_batches import recalibrate_on, training_data
 
+KEYS = ('model', 'train_dataloader')
 SHOWN = 10
+"""Norms that are printed."""
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
+    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument('out', help='checkpoint to write')
     parser.add_argument(
@@ -56,23 +59,23 @@ def argument_error(args: argparse.Namespace) -> str | None:
     return checkpoint_error(args.checkpoint)
 
 
-def report(shifts: dict[str, Shift]) -> str:
-    """How far the layers moved that moved farthest."""
+def report(shifts: dict[str, StatisticsChange]) -> str:
+    """Return a text on the layers whose statistics moved most."""
 
     def distance(name: str) -> float:
         mean, std = shifts[name]
-        far = max(mean, std - 1)
-        return math.inf if math.isnan(far) else far  # no numbers before
+        largest = max(mean, std - 1)
+        return math.inf if math.isnan(largest) else largest  # no old numbers
 
     lines = [
-        f'new statistics in {len(shifts)} norms; those that moved farthest, '
-        'by the mean over channels:'
+        f'new statistics in {len(shifts)} norms; the norms whose statistics '
+        'moved most, as means over channels:'
     ]
     for name in sorted(shifts, key=distance, reverse=True)[:SHOWN]:
         mean, std = shifts[name]
         lines.append(
-            f'  {name}: mean by {mean:.3f} standard deviations, these by a '
-            f'factor of {std:.3f}'
+            f'  {name}: mean by {mean:.3f} standard deviations, standard '
+            f'deviation by a factor of {std:.3f}'
         )
     return '\n'.join(lines)
 
@@ -81,23 +84,23 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args)
     cfg.load_from = args.checkpoint
-    error = argument_error(args)
-    if error is None and cfg.get('train_dataloader') is None:
-        error = f'{args.config} has no train_dataloader to take batches from'
-    error = error or data_error(cfg, ('train',))
+    error = argument_error(args) or run_error(cfg, KEYS, ('train',))
     if error is not None:
         fail(error)
 
-    runner = build_runner(cfg)
+    try:
+        with config_errors():
+            runner = build_runner(cfg)
+            dataset = training_data(runner)
+    except ConfigError as error:
+        fail(str(error))
     runner.call_hook('before_run')
     checkpoint = runner.load_checkpoint(args.checkpoint, 'cpu')
-    shifts = recalibrate_on(
-        training_data(runner), runner, runner.model, args.num_batches
-    )
+    shifts = recalibrate_on(dataset, runner, runner.model, args.num_batches)
     if not shifts:
         fail(
-            f'{args.config} has no norm whose running statistics it trains; '
-            'those of a backbone with norm_eval=True are frozen'
+            f'config {args.config!r} has no norm whose running statistics it '
+            'trains; the norms of a backbone with norm_eval=True are frozen'
         )
     if is_main_process():
         print(report(shifts))

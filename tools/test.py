@@ -13,7 +13,8 @@ from mmengine.runner import Runner
 
 import mmnorm  # noqa: F401  registers the layers
 from mmnorm.checkpoints.checks import checkpoint_error
-from mmnorm.config.checks import data_error
+from mmnorm.config.check_run import run_error
+from mmnorm.config.errors import ConfigError, config_errors
 from mmnorm.deploy.fold import fold
 from mmnorm.engine.runner.launch import (
     add_common_arguments,
@@ -24,19 +25,24 @@ from mmnorm.engine.runner.launch import (
     read_config,
 )
 
+KEYS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
+    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
     parser.add_argument('checkpoint', help='path of the checkpoint')
     add_common_arguments(parser)
     parser.add_argument('--out', help='.pkl file to dump predictions to')
     parser.add_argument(
-        '--show', action='store_true', help='show painted images in a window'
+        '--show',
+        action='store_true',
+        help='show images with the predictions in a window',
     )
     parser.add_argument(
         '--show-dir',
-        help='folder for painted images; mmdet puts it in the work dir',
+        help='folder for images with the predictions; mmdet puts the folder '
+        'in the work dir',
     )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds an image is shown'
@@ -58,20 +64,21 @@ def parse_args() -> argparse.Namespace:
 class FoldHook(Hook):
     """Test a folded copy of the model, with the weights as they are then."""
 
-    # After the hooks that put averaged weights in for the test.
+    # Hooks of higher priority replace the weights by averages for the test.
     priority = 'LOWEST'
 
     def before_test_epoch(self, runner: Runner) -> None:
+        """Replace the model of the runner by a folded copy."""
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        # A copy, for those hooks take their weights out again.
+        # After the test, hooks put weights back into the model itself.
         runner.model = copy.deepcopy(model).eval()
-        # The same image in every process.
+        # Every process folds for the same image.
         loader = runner.test_dataloader
         sample, inner = loader.dataset[0], runner.model
         if isinstance(inner, BaseTTAModel):
             inner = inner.module
-            sample = {key: forms[0] for key, forms in sample.items()}
+            sample = {key: versions[0] for key, versions in sample.items()}
         data = inner.data_preprocessor(loader.collate_fn([sample]))
         folds = fold(inner, **data, mode='tensor')
         reasons = Counter(folds.kept.values()).items()
@@ -84,11 +91,14 @@ class FoldHook(Hook):
         )
 
 
-def paint(cfg: Config, args: argparse.Namespace) -> None:
-    """Let the visualization hook of the config draw what is predicted."""
+def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
+    """Let the visualization hook of the config draw the predictions."""
     hook = cfg.get('default_hooks', {}).get('visualization')
-    if hook is None:
-        fail(f'{args.config} has no default_hooks.visualization to draw')
+    if hook is None or cfg.get('visualizer') is None:
+        fail(
+            f'--show and --show-dir need default_hooks.visualization and '
+            f'visualizer in {args.config!r}'
+        )
     hook.draw = True
     hook.show = args.show
     hook.wait_time = args.wait_time
@@ -101,10 +111,10 @@ def paint(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def augment(cfg: Config, args: argparse.Namespace) -> None:
-    """Test each image in the several forms that the config names."""
+    """Test several versions of each image, as the config says."""
     for key in ('tta_model', 'tta_pipeline'):
         if key not in cfg:
-            fail(f'--tta needs {key} in {args.config}')
+            fail(f'--tta needs {key} in {args.config!r}')
     cfg.tta_model.module = cfg.model
     cfg.model = cfg.tta_model
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
@@ -116,27 +126,33 @@ def main() -> None:
         fail(f'--out {args.out!r} has to end in .pkl')
     cfg = read_config(args)
     cfg.load_from = args.checkpoint
+    error = run_error(cfg, KEYS, ('test',))
+    if error := error or checkpoint_error(args.checkpoint):
+        fail(error)
     if args.show or args.show_dir is not None:
-        paint(cfg, args)
+        draw_predictions(cfg, args)
     if args.tta:
         augment(cfg, args)
+    try:
+        with config_errors():
+            test(cfg, args)
+    except ConfigError as error:
+        fail(str(error))
+    leave_group()
 
-    error = data_error(cfg, ('test',)) or checkpoint_error(args.checkpoint)
-    if error is not None:
-        fail(error)
 
+def test(cfg: Config, args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     if args.out is not None:
-        # That of mmdet packs masks; the general one would write every pixel.
-        kind = 'DumpResults'
-        if cfg.get('default_scope') == 'mmdet':
-            kind = 'mmdet.DumpDetResults'
-        dump = METRICS.build(dict(type=kind, out_file_path=args.out))
+        # The class of mmdet packs masks, where the general class would write
+        # every pixel.
+        in_mmdet = cfg.get('default_scope') == 'mmdet'
+        name = 'mmdet.DumpDetResults' if in_mmdet else 'DumpResults'
+        dump = METRICS.build(dict(type=name, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     if args.fold:
         runner.register_hook(FoldHook())
     runner.test()
-    leave_group()
 
 
 if __name__ == '__main__':

@@ -4,11 +4,13 @@
 import argparse
 
 import torch
+from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
 import mmnorm  # noqa: F401  registers the layers
 from mmnorm.checkpoints.checks import checkpoint_error
-from mmnorm.config.checks import data_error
+from mmnorm.config.check_run import run_error
+from mmnorm.config.errors import ConfigError, config_errors
 from mmnorm.engine.runner.atomic_runner import CheckpointError
 from mmnorm.engine.runner.launch import (
     add_common_arguments,
@@ -19,10 +21,12 @@ from mmnorm.engine.runner.launch import (
     read_config,
 )
 
+KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
+    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
     add_common_arguments(parser)
     parser.add_argument(
         '--amp',
@@ -39,30 +43,37 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='checkpoint to go on from; without a value, the latest in '
-        'the work dir',
+        help='checkpoint to resume from; without a value, the latest '
+        'checkpoint in the work dir',
     )
     return parse(parser)
+
+
+def argument_error(args: argparse.Namespace, cfg: Config) -> str | None:
+    if args.amp and not torch.cuda.is_available():
+        return '--amp needs a GPU, and torch finds none: leave --amp out'
+    if args.auto_scale_lr and 'base_batch_size' not in (
+        cfg.get('auto_scale_lr') or {}
+    ):
+        return (
+            '--auto-scale-lr needs auto_scale_lr.base_batch_size in '
+            f'{args.config!r}: the batch size that its learning rate is for'
+        )
+    return None
 
 
 def main() -> None:
     args = parse_args()
     cfg = read_config(args)
+    error = argument_error(args, cfg)
+    if error := error or run_error(cfg, KEYS, ('train', 'val')):
+        fail(error)
 
     if args.amp:
-        if not torch.cuda.is_available():
-            fail('--amp needs a GPU and this machine shows none: leave it out')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
-
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            fail(
-                '--auto-scale-lr needs auto_scale_lr.base_batch_size in '
-                f'{args.config}, the batch size its learning rate is for'
-            )
         cfg.auto_scale_lr.enable = True
-
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -70,15 +81,15 @@ def main() -> None:
     start = cfg.get('load_from')
     if cfg.get('resume') and start is None:
         start = find_latest_checkpoint(cfg.work_dir)
-    error = data_error(cfg, ('train', 'val'))
-    if error is None and start is not None:
-        error = checkpoint_error(start, to_resume=cfg.get('resume', False))
-    if error is not None:
-        fail(error)
+    if start is not None:
+        resume = cfg.get('resume', False)
+        if error := checkpoint_error(start, to_resume=resume):
+            fail(error)
 
     try:
-        build_runner(cfg).train()
-    except CheckpointError as error:
+        with config_errors():
+            build_runner(cfg).train()
+    except (CheckpointError, ConfigError) as error:
         fail(str(error))
     leave_group()
 

@@ -1,4 +1,5 @@
-# 4 GPUs x 4 images = 16: lr 0.01 and 40000 steps, mmseg's own.
+# 4 GPUs x 4 images = 16 images per step; mmseg trains them for 40000 steps
+# with lr 0.01.
 _base_ = [
     './_base_/deeplabv3_r101-d8-ws_bcn-all.py',  # network, norm
     '../_base_/semantic/4xb4-40k_voc12aug-512x512.py',  # data, schedule

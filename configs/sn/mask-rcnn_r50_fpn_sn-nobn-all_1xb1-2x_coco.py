@@ -1,5 +1,5 @@
-# 1 GPU x 1 image = 1: lr 0.02 * 1 / 16 = 0.00125; epochs, and so the images
-# seen, are those of 8 GPUs.
+# 1 GPU x 1 image = 1 image per step; lr is 0.02 * 1 / 16 = 0.00125.
+# The epochs are those of 8 GPUs, and the model sees as many images.
 _base_ = [
     './_base_/mask-rcnn_r50_fpn_sn-nobn-all.py',  # network, norm
     '../_base_/instance/1xb1-2x_coco.py',  # data, schedule

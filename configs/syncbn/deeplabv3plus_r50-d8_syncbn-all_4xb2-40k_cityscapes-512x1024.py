@@ -1,4 +1,5 @@
-# 4 GPUs x 2 images = 8: lr 0.01; 40000 steps, as 8 GPUs with one image.
+# 4 GPUs x 2 images = 8 images per step; mmseg trains them for 40000 steps
+# with lr 0.01.
 _base_ = [
     './_base_/deeplabv3plus_r50-d8_syncbn-all.py',  # network, norm
     '../_base_/semantic/4xb2-40k_cityscapes-512x1024.py',  # data, schedule

@@ -1,5 +1,5 @@
-# 8 GPUs x 1 image = 8: lr 0.01; random weights need 6 times 12 epochs and one
-# more, as in mmdet's configs/scratch.
+# 8 GPUs x 1 image = 8 images per step; lr is 0.01. Random weights need six
+# times 12 epochs and a further epoch, as in configs/scratch of mmdet.
 _base_ = [
     './_base_/mask-rcnn_r50_fpn_syncbn-all.py',  # network, norm
     '../_base_/instance/8xb1-scratch-6x_coco.py',  # data, schedule

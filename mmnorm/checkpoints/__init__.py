@@ -1,12 +1,12 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Checkpoints of others, in the keys and numbers of the layers here."""
+"""Checkpoint files: reading, writing, comparing and converting them."""
 
 from .compare import Comparison, load, standardization_warnings
-from .convert.kinds import KINDS, Converted, convert, state_of
+from .convert.formats import FORMATS, Converted, convert, state_of
 from .files import read_checkpoint, write_checkpoint
 
 __all__ = [
-    'KINDS',
+    'FORMATS',
     'Comparison',
     'Converted',
     'convert',

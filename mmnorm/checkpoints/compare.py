@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What of a state dict goes into a model, and what does not belong there."""
+"""Compare a state dict with a model while loading what fits."""
 
 import re
 from typing import NamedTuple
@@ -15,9 +15,9 @@ class Comparison(NamedTuple):
 
     Attributes:
         matched: Keys of the model that were loaded.
-        missing: Keys of the model that the state dict has nothing for.
-        unexpected: Keys of the state dict that the model does not have.
-        mismatched: Keys of the model with both shapes, where they differ.
+        missing: Keys of the model that are not in the state dict.
+        unexpected: Keys of the state dict that are not in the model.
+        mismatched: Keys of the model whose shapes differ, with both shapes.
     """
 
     matched: list[str]
@@ -27,25 +27,25 @@ class Comparison(NamedTuple):
 
 
 def load(model: nn.Module, state: State) -> Comparison:
-    """Load what fits; nothing that does not is an error.
+    """Load what fits, and report the rest without an error.
 
-    The layers translate what they are given, such as the entries of a batch
-    norm in BCN, so only they can say what they lack.
+    The layers translate the entries that they are given, for example those
+    of a batch norm in BCN, so only the layers can say which keys they lack.
     """
     state = dict(state)
     missing: list[str] = []
     unexpected: list[str] = []
     errors: list[str] = []
 
-    # torch's own, at a shape that differs, raises and does not say the rest.
-    def fill(module: nn.Module, prefix: str) -> None:
+    # load_state_dict raises where a shape differs, and does not say the rest.
+    def load_module(module: nn.Module, prefix: str) -> None:
         module._load_from_state_dict(
             state, prefix, {}, True, missing, unexpected, errors
         )
         for name, child in module.named_children():
-            fill(child, f'{prefix}{name}.')
+            load_module(child, f'{prefix}{name}.')
 
-    fill(model, '')
+    load_module(model, '')
     shapes = {}
     for error in errors:
         found = re.search(
@@ -54,22 +54,22 @@ def load(model: nn.Module, state: State) -> Comparison:
         if found is None:
             raise RuntimeError(error)
         shapes[found[1]] = f'{found[1]} {found[2]}, model {found[3]}'
-    # torch fills in the count of batches where a file has none.
+    # torch sets num_batches_tracked itself where a file has none.
     count, mean = 'num_batches_tracked', 'running_mean'
     keys = [key for key in model.state_dict() if key.endswith(count)]
     missing += [k for k in keys if k.replace(count, mean) in missing]
-    left = {*missing, *shapes}
-    matched = [key for key in model.state_dict() if key not in left]
+    not_loaded = {*missing, *shapes}
+    matched = [key for key in model.state_dict() if key not in not_loaded]
     return Comparison(matched, missing, unexpected, list(shapes.values()))
 
 
 def standardization_warnings(
     model: nn.Module, matched: list[str], standardized: bool
 ) -> list[str]:
-    """Say where filters were trained otherwise than the model uses them.
+    """Warn of filters that the model uses otherwise than they were trained.
 
     Args:
-        model: With the filters in it.
+        model: A model with the loaded filters.
         matched: Keys that were loaded.
         standardized: Whether they were trained with weight standardization.
     """
@@ -78,28 +78,30 @@ def standardization_warnings(
         for name, module in model.named_modules()
         if isinstance(module, nn.Conv2d) and f'{name}.weight' in matched
     }
-    under = {
+    standardizing = {
         name: module
         for name, module in loaded.items()
         if type(module).__name__ in ('ConvWS', 'ConvWS2d', 'ConvAWS2d')
     }
     warnings = []
-    filters = (conv.weight.data for conv in under.values())
+    filters = (conv.weight.data for conv in standardizing.values())
     if not standardized and not looks_standardized(filters):
         warnings.append(
-            f'{len(under)} convolutions of the model standardize weights that '
-            'were not trained so, as the means of the filters show'
+            f'{len(standardizing)} convolutions of the model standardize '
+            'weights that were trained without weight standardization, as '
+            'the means of the filters show'
         )
-    # One with a bias, as the classifier of DeepLab, has no norm behind it.
+    # A convolution with a bias, as the classifier of DeepLab, has no norm
+    # behind it.
     plain = [
         name
         for name, conv in loaded.items()
-        if name not in under and conv.bias is None
+        if name not in standardizing and conv.bias is None
     ]
     if standardized and plain:
         warnings.append(
             f'{len(plain)} convolutions of the model, the first of them '
-            f'{plain[0]}, do not standardize weights that were trained so: '
-            "set conv_cfg=dict(type='mmnorm.ConvWS')"
+            f'{plain[0]}, do not standardize weights that were trained with '
+            "weight standardization: set conv_cfg=dict(type='mmnorm.ConvWS')"
         )
     return warnings

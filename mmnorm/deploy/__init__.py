@@ -1,2 +1,2 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Trained networks made smaller and faster, with the same results."""
+"""Rewriting of trained networks: less work, and the same results."""

@@ -11,10 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from mmnorm.functional import normalize
 from mmnorm.layers import BCN, GN
 
-from .producers import Feeds, watch
+from .producers import Producers, find_producers
 
-# By name, for mmcv need not be there. Of no other class is it known here what
-# its forward does; a subclass may have another.
+# Classes whose forward is known, by name, because mmcv may be missing. A
+# subclass is not among them, because its forward may differ.
 WS = {
     'mmnorm.layers.weight_standardization.ConvWS',
     'mmcv.cnn.bricks.conv_ws.ConvWS2d',
@@ -34,7 +34,7 @@ BATCH_NORMS = {
     'torch.nn.modules.batchnorm.BatchNorm2d',
     'torch.nn.modules.batchnorm.BatchNorm3d',
     'torch.nn.modules.batchnorm.SyncBatchNorm',
-    # With running statistics, they are batch norms in evaluation.
+    # In evaluation with running statistics, instance norms are batch norms.
     'torch.nn.modules.instancenorm.InstanceNorm1d',
     'torch.nn.modules.instancenorm.InstanceNorm2d',
     'torch.nn.modules.instancenorm.InstanceNorm3d',
@@ -46,7 +46,12 @@ BATCH_NORMS = {
 
 
 class Folds(NamedTuple):
-    """What :func:`fold` did, and what it left, by the names of modules."""
+    """What :func:`fold` did.
+
+    Attributes:
+        folded: For the name of each folded module, what went where.
+        kept: For the name of each module that stayed, the reason.
+    """
 
     folded: dict[str, str]
     kept: dict[str, str]
@@ -56,37 +61,39 @@ class Folds(NamedTuple):
 def fold(model: nn.Module, *args: Any, **kwargs: Any) -> Folds:
     r"""Fold what is constant in evaluation into the convolutions, in place.
 
-    Standardized weights become plain ones: ``ConvWS`` and mmcv's ``ConvWS``
-    and ``ConvAWS`` become ``nn.Conv2d``. A batch norm with running
+    Standardized weights become plain weights: ``ConvWS`` of mmnorm and mmcv
+    and ``ConvAWS`` of mmcv become ``nn.Conv2d``. A batch norm with running
     statistics goes into the convolution before it,
 
     .. math::
         W' = \frac{\gamma}{\sqrt{V + \epsilon}} W, \qquad
         b' = \frac{\gamma}{\sqrt{V + \epsilon}} (b - M) + \beta
 
-    and becomes ``nn.Identity``. Of :class:`BCN` its batch part does, and
-    :class:`GN` remains, with a gain and an offset a channel. The outputs stay
-    the same but for rounding. GN and SN stay as they are: their statistics
-    are those of each image.
+    and becomes ``nn.Identity``. The batch part of :class:`BCN` does the same,
+    and a :class:`GN` with a weight and a bias per channel remains. GN and SN
+    stay as they are, because their statistics are those of each image. The
+    outputs stay the same up to rounding.
 
-    What differs from ``fuse_conv_bn`` of mmcv, besides BCN: a weight is
-    standardized before it is scaled, and which convolution comes before
-    which norm is seen in one run of the model, not guessed from the order
-    of their names. What cannot be folded is left as it is, with the reason.
-    Fold before :func:`mmnorm.fuse_norm_act`, after which norms also take the
-    activation.
+    Unlike ``fuse_conv_bn`` of mmcv, ``fold`` standardizes a weight before it
+    scales the weight, and it finds the convolution before a norm in a run of
+    the model instead of guessing from the order of names. A module that
+    cannot be folded stays as it is. Call ``fold`` before
+    :func:`mmnorm.fuse_norm_act`, because fused norms take activations, too.
 
     Args:
         model: A model in evaluation mode.
-        args: What the model is called with for that run: inputs of any
-            size, with which it goes all the ways it is to go later. A norm
-            that is not called stays.
-        kwargs: Likewise, such as ``mode='tensor'`` for models of mmdet and
-            mmseg.
+        args: Positional arguments for a run of the model. The inputs may
+            have any size, but the run has to call every norm that is to be
+            folded.
+        kwargs: Keyword arguments for the run, for example ``mode='tensor'``
+            for models of mmdet and mmseg.
+
+    Returns:
+        What was folded and what was kept, with the reasons.
 
     Raises:
-        ValueError: If a norm of the model is in training mode. Nothing is
-            changed.
+        ValueError: If a norm of the model is in training mode. The model
+            is not changed then.
 
     Example::
 
@@ -102,27 +109,30 @@ def fold(model: nn.Module, *args: Any, **kwargs: Any) -> Folds:
         if any(part.training for part in norm.modules()):
             raise ValueError(
                 f'norm {name!r} is in training mode, where its statistics '
-                'are no constants: call model.eval() before fold'
+                'are not constant: call model.eval() before fold'
             )
     candidates = {norm for norm in norms if _batch_part(norm) is not None}
-    feeds = Feeds({}, set())
+    producers = Producers({}, set())
     if candidates:
-        feeds = watch(model, candidates, *args, **kwargs)
-    reasons = {norm: _why_not(norm, feeds, names) for norm in norms}
+        producers = find_producers(model, candidates, *args, **kwargs)
+    reasons = {norm: _reason_to_keep(norm, producers, names) for norm in norms}
 
     folds = Folds({}, {})
     for module, name in names.items():
-        if _kind(module) in WS and _why_no_weight(module) is None:
+        if _class_name(module) not in WS:
+            continue
+        reason = _reason_to_keep_weight(module)
+        if reason is None:
             _make_plain(module)
             folds.folded[name] = 'its standardized weight'
-        elif _kind(module) in WS:
-            folds.kept[name] = _why_no_weight(module)
+        else:
+            folds.kept[name] = reason
     replaced = {}
     for norm, name in norms.items():
         if reasons[norm] is not None:
             folds.kept[name] = reasons[norm]
             continue
-        (conv,) = feeds.sources[norm]
+        (conv,) = producers.of[norm]
         _scale(conv, *_affine(_batch_part(norm)))
         whole = not isinstance(norm, BCN)
         replaced[norm] = nn.Identity() if whole else _channel_part(norm)
@@ -130,74 +140,78 @@ def fold(model: nn.Module, *args: Any, **kwargs: Any) -> Folds:
         folds.folded[name] = f'{part}into {names[conv]}'
     for parent in list(model.modules()):
         for key, child in parent._modules.items():
-            # A module can stand in several places.
+            # A module can have several parents.
             parent._modules[key] = replaced.get(child, child)
     return folds
 
 
 def _norms(model: nn.Module) -> Iterator[nn.Module]:
     inner = {m.bn for m in model.modules() if isinstance(m, BCN)}
+    bases = (_NormBase, nn.GroupNorm, nn.LayerNorm)
     for module in model.modules():
-        is_norm = isinstance(module, (_NormBase, nn.GroupNorm, nn.LayerNorm))
-        if (is_norm or _kind(module) in BATCH_NORMS) and module not in inner:
+        is_norm = isinstance(module, bases) or _is_batch_norm(module)
+        if is_norm and module not in inner:
             yield module
 
 
-def _kind(module: nn.Module | None) -> str:
+def _is_batch_norm(module: nn.Module) -> bool:
+    return _class_name(module) in BATCH_NORMS
+
+
+def _class_name(module: nn.Module) -> str:
     cls = type(module)
     return f'{cls.__module__}.{cls.__qualname__}'
 
 
 def _batch_part(norm: nn.Module) -> nn.Module | None:
-    """What of a norm is a batch norm."""
+    """Return the batch norm that a norm is or contains, if any."""
     if type(norm) is BCN:
         return norm.bn
-    return norm if _kind(norm) in BATCH_NORMS else None
+    return norm if _is_batch_norm(norm) else None
 
 
-def _why_not(
-    norm: nn.Module, feeds: Feeds, names: dict[nn.Module, str]
+def _reason_to_keep(
+    norm: nn.Module, producers: Producers, names: dict[nn.Module, str]
 ) -> str | None:
-    """Why a norm cannot be folded; None if it can."""
     batch_part = _batch_part(norm)
     if batch_part is None:
         if isinstance(norm, (_BatchNorm, BCN)):
-            return f'what a {type(norm).__name__} does is not known here'
+            return f'fold does not know its class {type(norm).__name__}'
         return 'its statistics are those of each image'
     if batch_part.running_mean is None:
         return 'it has no running statistics'
-    sources = feeds.sources.get(norm, set())
+    sources = producers.of.get(norm, set())
     if not sources:
         return 'it was not called'
     if len(sources) > 1:
         return 'its inputs come from several modules'
     (conv,) = sources
     if conv is None:
-        return 'its input is not the output of one module alone'
-    if _kind(conv) not in CONVS:
+        return 'its input is not the output of a single module'
+    if _class_name(conv) not in CONVS:
         return f'its input comes from {names[conv]}, a {type(conv).__name__}'
-    if sum(conv in others for others in feeds.sources.values()) > 1:
-        return f'{names[conv]}, before it, feeds several norms'
-    if conv in feeds.read_elsewhere:
-        return f'the output of {names[conv]}, before it, is used elsewhere too'
+    if sum(conv in each for each in producers.of.values()) > 1:
+        return f'the output of {names[conv]} goes into several norms'
+    if conv in producers.read_elsewhere:
+        return f'the output of {names[conv]} is used elsewhere, too'
     if norm._forward_hooks or norm._forward_pre_hooks or conv._forward_hooks:
-        return f'it or {names[conv]}, before it, has hooks'
-    return _why_no_weight(conv)
+        return f'it or {names[conv]} has hooks'
+    return _reason_to_keep_weight(conv)
 
 
-def _why_no_weight(conv: nn.Module) -> str | None:
-    # Such as under spectral_norm.
+def _reason_to_keep_weight(conv: nn.Module) -> str | None:
+    # Under spectral_norm, for example, the weight is no parameter.
     if isinstance(conv._parameters.get('weight'), nn.Parameter):
         return None
     return 'the weight of the convolution is computed from other parameters'
 
 
 def _standardized(conv: nn.Module) -> Tensor:
-    # As the forward of each does it, to the last bit.
-    weight, kind = conv.weight, _kind(conv)
-    if kind.endswith('.ConvAWS2d'):
+    # The operators are those of each forward, for the same bits.
+    weight, name = conv.weight, _class_name(conv)
+    if name.endswith('.ConvAWS2d'):
         return conv._get_weight(weight)
-    if kind.endswith('.ConvWS'):
+    if name.endswith('.ConvWS'):
         planes = weight.flatten(1)[None]
         return normalize(planes, conv.coefficients).view_as(weight)
     flat = weight.flatten(1)
@@ -206,17 +220,17 @@ def _standardized(conv: nn.Module) -> Tensor:
 
 
 def _make_plain(conv: nn.Module) -> None:
-    _set(conv, 'weight', _standardized(conv))
+    _set_parameter(conv, 'weight', _standardized(conv))
     conv.__dict__.pop('eps', None)
     for name in ('weight_gamma', 'weight_beta'):
         conv._buffers.pop(name, None)
-    # The same object, for its hooks and for who else holds it.
+    # The object stays the same, for its hooks and for other references.
     conv.__class__ = nn.Conv2d
 
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a batch norm in evaluation, a channel."""
-    # In float64, so that only the results are rounded.
+    """Return the scale and the shift per channel of a batch norm."""
+    # A computation in float64 rounds only its results.
     mean, var = norm.running_mean.double(), norm.running_var.double()
     scale = (var + norm.eps).rsqrt()
     if norm.weight is None:
@@ -229,12 +243,12 @@ def _scale(conv: nn.Module, scale: Tensor, shift: Tensor) -> None:
     weight = conv.weight
     ones = [1] * (weight.dim() - 1)
     bias = 0 if conv.bias is None else conv.bias * scale
-    _set(conv, 'bias', (bias + shift).to(weight))
-    _set(conv, 'weight', weight * scale.view(-1, *ones))
+    _set_parameter(conv, 'bias', (bias + shift).to(weight))
+    _set_parameter(conv, 'weight', weight * scale.view(-1, *ones))
 
 
-def _set(conv: nn.Module, name: str, value: Tensor) -> None:
-    # A parameter of its own, for the old one may belong to others too.
+def _set_parameter(conv: nn.Module, name: str, value: Tensor) -> None:
+    # The old parameter stays as it is, because modules may share it.
     setattr(conv, name, nn.Parameter(value.to(conv.weight.dtype)))
 
 

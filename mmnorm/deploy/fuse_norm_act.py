@@ -10,22 +10,23 @@ from mmnorm.layers import BCN, GN, SN, SyncBN
 
 
 def fuse_norm_act(model: nn.Module) -> int:
-    """Hand the activation behind a norm of this package to the norm.
+    """Pass the activation behind a norm of this package to the norm.
 
-    The same results. Where the Triton kernels run, they activate in the pass
-    that normalizes: memory is read and written once less forward and twice
-    less backward, and what was given to the activation is never written.
-    Elsewhere nothing changes. Parameters and state dict stay as they are.
+    The results stay the same. The Triton kernels compute the activation in
+    the pass that normalizes: memory is read and written one time less in the
+    forward and two times less in the backward, and the input of the
+    activation is never written. Without the kernels nothing changes.
+    Parameters and state dict stay as they are.
 
-    Found are ReLU, LeakyReLU and SiLU in ``nn.Sequential``, in the
+    The function finds ReLU, LeakyReLU and SiLU in ``nn.Sequential``, in
     ``ConvModule`` of mmcv, and in the stems and blocks of the ResNets of
-    mmdet and mmseg, but for what follows the sum at the end of a block.
+    mmdet and mmseg. The activation behind the sum of a block stays.
 
     Args:
-        model: Changed in place.
+        model: The model; changed in place.
 
     Returns:
-        The number of modules that now hand over activations.
+        The number of modules that now pass activations to norms.
 
     Example::
 
@@ -39,7 +40,7 @@ def fuse_norm_act(model: nn.Module) -> int:
         supports, forward = FORWARDS.get(
             f'{known.__module__}.{known.__qualname__}', (None, None)
         )
-        # A module with a forward of its own is somebody else's, or fused.
+        # An instance with its own forward is fused, or changed by a user.
         if forward and 'forward' not in vars(module) and supports(module):
             module.forward = MethodType(forward, module)
             num_fused += 1
@@ -52,7 +53,7 @@ def _is_pair(norm: nn.Module, activation: nn.Module) -> bool:
     )
 
 
-def _sequential_suits(self: nn.Sequential) -> bool:
+def _supports_sequential(self: nn.Sequential) -> bool:
     modules = list(self)
     return any(map(_is_pair, modules, modules[1:]))
 
@@ -68,13 +69,13 @@ def _sequential(self: nn.Sequential, x: Tensor) -> Tensor:
     return x
 
 
-def _conv_module_suits(self: nn.Module) -> bool:
+def _supports_conv_module(self: nn.Module) -> bool:
     return (
         self.order == ('conv', 'norm', 'act')
         and self.with_norm
         and self.with_activation
         and _is_pair(self.norm, self.activate)
-        # In evaluation, this leaves out the norm.
+        # In evaluation, that forward skips the norm.
         and self.efficient_conv_bn_eval_forward is None
     )
 
@@ -89,7 +90,7 @@ def _conv_module(
     return self.norm(self.conv(x), self.activate)
 
 
-def _block_suits(self: nn.Module) -> bool:
+def _supports_block(self: nn.Module) -> bool:
     plugins = getattr(self, 'with_plugins', False)
     return not plugins and _is_pair(self.norm1, self.relu)
 
@@ -106,12 +107,12 @@ def _block(self: nn.Module, x: Tensor) -> Tensor:
         return branch
 
     if self.with_cp and x.requires_grad:
-        # The older of the two styles, as the block itself has it.
+        # The blocks of mmdet use the reentrant form of checkpointing, too.
         return self.relu(checkpoint(add_branch, x, use_reentrant=True))
     return self.relu(add_branch(x))
 
 
-def _resnet_suits(self: nn.Module) -> bool:
+def _supports_resnet(self: nn.Module) -> bool:
     return not self.deep_stem and _is_pair(self.norm1, self.relu)
 
 
@@ -124,21 +125,22 @@ def _resnet(self: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     return tuple(s for i, s in enumerate(stages) if i in self.out_indices)
 
 
-# By name, so that nothing is imported that the model does not come from.
+# Known forwards by name, because mmcv, mmdet and mmseg may be missing: the
+# check of a module, and its forward with fused activations.
 FORWARDS = {
     'torch.nn.modules.container.Sequential.forward': (
-        _sequential_suits,
+        _supports_sequential,
         _sequential,
     ),
     'mmcv.cnn.bricks.conv_module.ConvModule.forward': (
-        _conv_module_suits,
+        _supports_conv_module,
         _conv_module,
     ),
 }
 for _library in ('mmdet', 'mmseg'):
     _resnets = f'{_library}.models.backbones.resnet'
     FORWARDS |= {
-        f'{_resnets}.BasicBlock.forward': (_block_suits, _block),
-        f'{_resnets}.Bottleneck.forward': (_block_suits, _block),
-        f'{_resnets}.ResNet.forward': (_resnet_suits, _resnet),
+        f'{_resnets}.BasicBlock.forward': (_supports_block, _block),
+        f'{_resnets}.Bottleneck.forward': (_supports_block, _block),
+        f'{_resnets}.ResNet.forward': (_supports_resnet, _resnet),
     }

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Find which module feeds which, by watching a model run."""
+"""Find the module that produces the input of a module, from one run."""
 
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -10,79 +10,85 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class Feeds(NamedTuple):
-    """What one run of a model has shown."""
+class Producers(NamedTuple):
+    """Producers and consumers of tensors, as one run of a model shows them.
 
-    # Of each watched module that was called, whose output it took; None for
-    # a tensor that no module has returned, or if it took more than that.
-    sources: dict[nn.Module, set[nn.Module | None]]
-    # Modules with an output that others than the watched ones have read.
+    Attributes:
+        of: For each consumer that was called, the producers of its inputs.
+            None stands for an input that is not the output of a module, or
+            for more than one input.
+        read_elsewhere: Modules whose outputs are read outside the consumers.
+    """
+
+    of: dict[nn.Module, set[nn.Module | None]]
     read_elsewhere: set[nn.Module]
 
 
-def watch(
-    model: nn.Module, watched: set[nn.Module], *args: Any, **kwargs: Any
-) -> Feeds:
-    """Run a model once and see where the inputs of some modules come from.
+def find_producers(
+    model: nn.Module, consumers: set[nn.Module], *args: Any, **kwargs: Any
+) -> Producers:
+    """Run a model once and find the producers of some modules' inputs.
 
-    Names and the order of modules do not tell what a ``forward`` does; the
-    tensors do. Reads are seen where they pass through torch's dispatcher, as
-    all of torch's operators do. Those of mmcv that read memory themselves,
-    such as RoIAlign, are not seen.
+    The names and the order of modules do not tell what a ``forward`` does,
+    but the tensors do. A read is found if it passes through torch's
+    dispatcher, as with all operators of torch. Operators of mmcv such as
+    RoIAlign read the memory themselves, so their reads are not found.
 
     Args:
         model: The model.
-        watched: Modules of it.
-        args: What the model is called with.
-        kwargs: Likewise.
+        consumers: Modules of the model.
+        args: Positional arguments of the model.
+        kwargs: Keyword arguments of the model.
     """
-    reads = _Reads()
-    sources = defaultdict(set)
+    reads = _ReadMode()
+    producers = defaultdict(set)
 
-    def enter(module: nn.Module, inputs: tuple) -> None:
+    def before_consumer(module: nn.Module, inputs: tuple) -> None:
         x, *more = inputs
-        sources[module].add(None if more else _maker_of(x))
+        producers[module].add(None if more else _producer_of(x))
         reads.paused = True
 
-    def leave(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def after_consumer(module: nn.Module, inputs: tuple, _: Tensor) -> None:
         reads.paused = False
 
-    def sign(module: nn.Module, inputs: tuple, output: object) -> None:
-        # The innermost module is the first to return.
-        if isinstance(output, Tensor) and _maker_of(output) is None:
-            output._mmnorm_maker = module
+    def mark_output(module: nn.Module, inputs: tuple, output: object) -> None:
+        # The innermost module returns first, so it is the producer.
+        if isinstance(output, Tensor) and _producer_of(output) is None:
+            output._mmnorm_producer = module
 
     handles = []
     try:
-        for module in watched:
-            handles.append(module.register_forward_pre_hook(enter))
-            handles.append(module.register_forward_hook(leave))
+        for module in consumers:
+            handles += [
+                module.register_forward_pre_hook(before_consumer),
+                module.register_forward_hook(after_consumer),
+            ]
         for module in model.modules():
-            handles.append(module.register_forward_hook(sign))
+            handles.append(module.register_forward_hook(mark_output))
         with torch.no_grad(), reads:
             result = model(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
-    returned = {_maker_of(leaf) for leaf in tree_leaves(result)}
-    return Feeds(dict(sources), (reads.makers | returned) - {None})
+    returned = {_producer_of(leaf) for leaf in tree_leaves(result)}
+    return Producers(dict(producers), (reads.producers | returned) - {None})
 
 
-class _Reads(TorchDispatchMode):
-    """Sees every operator, and of what it reads who has made it."""
+class _ReadMode(TorchDispatchMode):
+    """A mode that collects the producers of all that operators read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.makers: set[nn.Module | None] = set()
+        self.producers: set[nn.Module | None] = set()
         self.paused = False
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         if not self.paused:
-            read = tree_leaves((args, kwargs))
-            self.makers.update(_maker_of(leaf) for leaf in read)
+            leaves = tree_leaves((args, kwargs))
+            self.producers.update(map(_producer_of, leaves))
         return operator(*args, **(kwargs or {}))
 
 
-def _maker_of(value: object) -> nn.Module | None:
-    # Kept on the tensor, so it lives as long as the tensor does.
-    return getattr(value, '_mmnorm_maker', None)
+def _producer_of(value: object) -> nn.Module | None:
+    # The mark is an attribute of the tensor, so both are freed together.
+    return getattr(value, '_mmnorm_producer', None)

@@ -1,2 +1,2 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What runs under mmengine: hooks, and the runner of the tools."""
+"""Everything that runs under mmengine: hooks, and the runner of the tools."""

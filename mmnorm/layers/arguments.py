@@ -19,11 +19,24 @@ def check_common(num_features: int, eps: float, **flags: bool) -> None:
     """
     if not _is_whole(num_features, least=1):
         _refuse('num_features', num_features, 'a positive whole number')
-    if not _is_number(eps) or not 0 <= eps < float('inf'):
-        _refuse('eps', eps, 'a number of 0 or more, such as 1e-5')
+    check_eps(eps)
     for name, value in flags.items():
         if not isinstance(value, bool):
             _refuse(name, value, 'True or False')
+
+
+def check_eps(eps: float, cfg: str = 'norm_cfg') -> None:
+    """Check what is added to a variance or a standard deviation.
+
+    Args:
+        eps: A number.
+        cfg: The key of the config that holds the argument.
+
+    Raises:
+        ValueError: If it is no finite number of 0 or more.
+    """
+    if not _is_number(eps) or not 0 <= eps < float('inf'):
+        _refuse('eps', eps, 'a number of 0 or more, such as 1e-5', cfg)
 
 
 def check_momentum(momentum: float | None) -> None:
@@ -116,5 +129,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _refuse(name: str, value: object, wanted: str) -> None:
-    raise ValueError(f'norm_cfg.{name}={value!r}: set it to {wanted}')
+def _refuse(
+    name: str, value: object, wanted: str, cfg: str = 'norm_cfg'
+) -> None:
+    raise ValueError(f'{cfg}.{name}={value!r}: set it to {wanted}')

@@ -106,10 +106,9 @@ def recall(layer: nn.Module) -> Call | None:
     Raises:
         RuntimeError: If the second run differs from the first.
     """
-    if is_traced():
-        return None
-    run = _current()
-    return None if run is None else run.recall(layer)
+    if not is_traced():
+        return _recall(layer)
+    return _recall_outside_graph(layer) if _traced_in_a_run() else None
 
 
 def record(layer: nn.Module, call: Callable[[], Call]) -> None:
@@ -119,9 +118,32 @@ def record(layer: nn.Module, call: Callable[[], Call]) -> None:
         layer: What holds the running statistics.
         call: Returns what to keep; not called otherwise.
     """
-    run = None if is_traced() else _current()
-    if run is not None:
-        run.record(layer, call())
+    if not is_traced():
+        if _current() is not None:
+            _current().record(layer, call())
+    elif _traced_in_a_run():
+        _record_outside_graph(layer, call())
+
+
+def _recall(layer: nn.Module) -> Call | None:
+    run = _current()
+    return None if run is None else run.recall(layer)
+
+
+# Under torch.compile, a checkpointed function that breaks the graph runs as
+# Python, with compiled parts inside. These parts look up the record outside
+# of their graphs, each time they run.
+_recall_outside_graph = torch.compiler.disable(_recall)
+
+
+@torch.compiler.disable
+def _record_outside_graph(layer: nn.Module, call: Call) -> None:
+    _current().record(layer, call)
+
+
+@torch.compiler.assume_constant_result
+def _traced_in_a_run() -> bool:
+    return _current() is not None
 
 
 def record_checkpoints() -> None:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from mmnorm.functional import normalize
 from mmnorm.registry import MODELS
 
+from .arguments import check_eps
+
 
 @MODELS.register_module()
 class ConvWS(nn.Conv2d):
@@ -57,6 +59,7 @@ class ConvWS(nn.Conv2d):
         bias: bool = True,
         eps: float = 1e-5,
     ) -> None:
+        check_eps(eps, 'conv_cfg')
         super().__init__(
             in_channels,
             out_channels,

@@ -1,18 +1,18 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Running statistics of a whole model: exact ones, and checks of them."""
+"""Running statistics of a whole model: exact values, and a check of them."""
 
-from .exact_statistics import Shift, recalibrate
-from .input_statistics import Statistics, input_statistics
-from .running_norms import running_norms, sums_of
+from .exact_statistics import StatisticsChange, recalibrate
+from .input_statistics import InputStatistics, input_statistics
+from .running_norms import input_sums, running_norms
 from .training_batches import recalibrate_on, training_data
 
 __all__ = [
-    'Shift',
-    'Statistics',
+    'InputStatistics',
+    'StatisticsChange',
     'input_statistics',
+    'input_sums',
     'recalibrate',
     'recalibrate_on',
     'running_norms',
-    'sums_of',
     'training_data',
 ]

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Running statistics that are exact over a number of training batches."""
+"""Exact running statistics over a number of training batches."""
 
 import copy
 import random
@@ -17,13 +17,15 @@ from mmnorm.distributed.all_reduce import all_reduce
 from mmnorm.functional.statistics import moments_of
 from mmnorm.layers import BCN, SN
 
-from .running_norms import running_norms, sums_of
+from .running_norms import input_sums, running_norms
 
 
-class Shift(NamedTuple):
-    """How far the statistics of a layer moved, as a mean over channels.
+class StatisticsChange(NamedTuple):
+    """How far the running statistics of a norm moved, as means over channels.
 
-    ``mean`` is in standard deviations, ``std`` a factor of at least 1.
+    Attributes:
+        mean: The distance between the two means, in standard deviations.
+        std: The factor between the two standard deviations, at least 1.
     """
 
     mean: float
@@ -31,45 +33,52 @@ class Shift(NamedTuple):
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Shift]:
-    """Replace running statistics by the exact ones of some batches.
+def recalibrate(
+    model: nn.Module, batches: Iterable[Any]
+) -> dict[str, StatisticsChange]:
+    """Replace running statistics by the exact statistics of some batches.
 
     This is PreciseBN for every norm with running statistics: BatchNorm and
-    SyncBatchNorm of torch, SyncBN, BCN and SN. Each gets the mean and the
-    variance of all it sees of the batches of all processes, every pixel with
-    the same weight, in float64; the old statistics leave no trace.
+    SyncBatchNorm of torch, SyncBN, BCN and SN. Each norm gets the mean and
+    the variance of all its inputs in the batches of all processes, in
+    float64, where every pixel has the same weight. The old statistics do not
+    enter.
 
-    - The model runs as in training, for each layer is to know the inputs it
-      was trained on. So a norm of batch statistics passes on what these
-      give, and the layers after it do not depend on running statistics.
-    - An estimated BCN does normalize with running statistics. Here it takes
-      the pooled ones of all batches so far, the present one included, as in
-      training with ``momentum=None`` and no past. Passes with fixed
-      statistics would need one for every layer on the way: until then an
-      error of a layer grows in those behind it.
-    - The variance is about the mean of the whole set. It is unbiased where
-      the layer keeps an unbiased one: all but SN and the estimated BCN.
-    - Frozen norms stay as they are: those that ``model.train()`` leaves in
-      evaluation, such as those of a backbone with ``norm_eval=True``.
-    - A call counts where it would move the statistics in training. One with
-      a single value a channel, which SyncBN, SN and the batch statistics of
-      BCN normalize with the running ones, does not, and neither does one
-      with moments that are not finite.
-    - A layer without such a call keeps what it has, and a warning names it.
+    - The model runs in training mode, because each layer has to see the
+      inputs that it was trained on. A norm of batch statistics passes on
+      what these statistics give, so the layers behind the norm do not depend
+      on running statistics.
+    - An estimated BCN normalizes with running statistics. Here it takes the
+      pooled statistics of all batches so far, including the present batch,
+      as a training with ``momentum=None`` that starts now. Fixed statistics
+      would need one pass per layer on the longest path; until then, an error
+      of a layer grows in the layers behind it.
+    - The variance is about the mean of all batches. It is unbiased for norms
+      that keep an unbiased variance: all but SN and the estimated BCN.
+    - Frozen norms stay as they are. These are the norms that
+      ``model.train()`` leaves in evaluation mode, for example those of a
+      backbone with ``norm_eval=True``.
+    - A call counts where it would update the statistics in training. A call
+      with a single value per channel does not count for SyncBN, SN and the
+      batch statistics of BCN, which normalize such a call with the running
+      statistics. A call whose moments are not finite does not count either.
+    - A norm without a call that counts keeps its statistics, and a warning
+      names the norm.
     - ``num_batches_tracked`` stays.
 
-    All runs on a copy, so modes, hooks, counters and what else a forward
-    moves are those of before, and so is the state of random numbers. After
-    an exception nothing has changed.
+    A copy of the model runs, so the modes, hooks, counters and other buffers
+    of the model stay as they were, and so do the random numbers. If an
+    exception is raised, nothing has changed.
 
     Args:
-        model: What holds the layers. One of mmengine computes its losses of
-            each batch, as in a training step but in the precision of its
-            weights; any other is called with it.
-        batches: As a training data loader gives them; of this process.
+        model: A model with norms. A model of mmengine computes its losses of
+            each batch, as in a training step but without mixed precision;
+            any other model is called with the batch.
+        batches: Batches of this process, as a training data loader gives
+            them.
 
     Returns:
-        How far each layer moved, by name.
+        How far the statistics of each norm moved, by the name of the norm.
 
     Raises:
         ValueError: If there is no batch.
@@ -82,24 +91,24 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Shift]:
     """
     if is_model_wrapper(model):
         model = model.module
-    twin = _twin(model)
-    norms = {
-        name: _Seen(twin.get_submodule(name), stats)
-        for name, stats in running_norms(twin)
+    replica = _training_copy(model)
+    inputs = {
+        name: _InputSums(replica.get_submodule(name), stats)
+        for name, stats in running_norms(replica)
         if stats.training
     }
-    number = 0
+    num_batches = 0
     with keep_random_state():
         for batch in batches:
-            _forward(twin, batch)
-            number += 1
-    if number == 0:
+            _forward(replica, batch)
+            num_batches += 1
+    if num_batches == 0:
         raise ValueError('there is no batch to take statistics from')
-    return _write(model, norms)
+    return _write(model, inputs)
 
 
-class _Seen:
-    """The sums of what a layer sees."""
+class _InputSums:
+    """The sums of all inputs of a norm, collected by a hook."""
 
     def __init__(self, layer: nn.Module, stats: nn.Module) -> None:
         self.stats = stats
@@ -111,21 +120,23 @@ class _Seen:
         if estimated:
             self.stats.eval()
             self.pooled = self.sums.clone()
-            layer.register_forward_pre_hook(self.lead)
+            layer.register_forward_pre_hook(self._add_and_estimate)
         else:
             self.counted = self.stats.num_batches_tracked.clone()
-            layer.register_forward_hook(self.watch)
+            layer.register_forward_hook(self._add_if_counted)
 
-    def watch(self, layer: nn.Module, args: tuple[Tensor], _: Tensor) -> None:
-        sums = sums_of(args[0])
-        # The layer knows whether it took the batch, which may depend on
-        # what the other processes had.
-        taken = self.stats.num_batches_tracked > self.counted
+    def _add_if_counted(
+        self, layer: nn.Module, args: tuple[Tensor], output: Tensor
+    ) -> None:
+        sums = input_sums(args[0])
+        # Only the layer knows whether the call counts, because that depends
+        # on the other processes as well.
+        counts = self.stats.num_batches_tracked > self.counted
         self.counted.copy_(self.stats.num_batches_tracked)
-        self._add(sums, taken & sums.isfinite().all())
+        self._add(sums, counts & sums.isfinite().all())
 
-    def lead(self, layer: BCN, args: tuple[Tensor]) -> None:
-        sums = sums_of(args[0])
+    def _add_and_estimate(self, layer: BCN, args: tuple[Tensor]) -> None:
+        sums = input_sums(args[0])
         group_size = layer.group_size if layer.sync else 1
         pooled = all_reduce(sums, group_size)
         finite = pooled.isfinite().all()
@@ -139,16 +150,16 @@ class _Seen:
         self.sums += torch.where(valid, sums, 0)
 
 
-def _twin(model: nn.Module) -> nn.Module:
-    """A copy in training mode, with the same parameters."""
+def _training_copy(model: nn.Module) -> nn.Module:
+    """Return a copy in training mode, with the same parameters."""
     memo = {id(parameter): parameter for parameter in model.parameters()}
-    twin = copy.deepcopy(model, memo)
-    for name, value in list(vars(twin).items()):
+    replica = copy.deepcopy(model, memo)
+    for name, value in list(vars(replica).items()):
         # A compiled method is bound to the original, also in a copy.
         if hasattr(value, '_torchdynamo_orig_callable'):
-            delattr(twin, name)
-    twin.train()  # that of mmdet's ResNet returns nothing
-    return twin
+            delattr(replica, name)
+    replica.train()  # train of mmdet's ResNet returns None
+    return replica
 
 
 def _forward(model: nn.Module, batch: Any) -> None:
@@ -162,43 +173,47 @@ def _forward(model: nn.Module, batch: Any) -> None:
         model(*data, mode='loss')
 
 
-def _write(model: nn.Module, norms: dict[str, _Seen]) -> dict[str, Shift]:
-    if not norms:
+def _write(
+    model: nn.Module, inputs: dict[str, _InputSums]
+) -> dict[str, StatisticsChange]:
+    if not inputs:
         return {}
-    sums = [seen.sums for seen in norms.values()]
-    totals = all_reduce(torch.cat(sums)).split([len(one) for one in sums])
-    originals, shifts, left = dict(running_norms(model)), {}, []
-    for (name, seen), total in zip(norms.items(), totals, strict=True):
+    sums = [each.sums for each in inputs.values()]
+    totals = all_reduce(torch.cat(sums)).split([len(each) for each in sums])
+    originals, changes, unseen = dict(running_norms(model)), {}, []
+    for (name, each), total in zip(inputs.items(), totals, strict=True):
         mean, var, count = moments_of(total)
         if count == 0:
-            left.append(name)
+            unseen.append(name)
             continue
-        if seen.unbiased:
+        if each.unbiased:
             var = var * count / (count - 1).clamp(min=1)
         stats = originals[name]
-        shifts[name] = _shift(stats, mean, var)
+        changes[name] = _change(stats, mean, var)
         stats.running_mean.copy_(mean)
         stats.running_var.copy_(var)
-    if left:
+    if unseen:
         warnings.warn(
-            'norms that no batch gave statistics keep those they have: '
-            + ', '.join(left),
+            'these norms saw no input that counts and keep their statistics: '
+            + ', '.join(unseen),
             stacklevel=3,
         )
-    return shifts
+    return changes
 
 
-def _shift(stats: nn.Module, mean: Tensor, var: Tensor) -> Shift:
+def _change(stats: nn.Module, mean: Tensor, var: Tensor) -> StatisticsChange:
     std = (var + stats.eps).sqrt()
     old_std = (stats.running_var + stats.eps).sqrt()
-    moved = (mean - stats.running_mean).abs() / std
-    grown = (std / old_std).log().abs()
-    return Shift(moved.mean().item(), grown.mean().exp().item())
+    distance = (mean - stats.running_mean).abs() / std
+    log_factor = (std / old_std).log().abs()
+    return StatisticsChange(
+        distance.mean().item(), log_factor.mean().exp().item()
+    )
 
 
 @contextmanager
 def keep_random_state() -> Iterator[None]:
-    """Leave the random numbers of Python, numpy and torch as they are."""
+    """Restore the random numbers of Python, numpy and torch at the end."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:

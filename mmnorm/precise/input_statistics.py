@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What batch norms and their like get, against what they expect."""
+"""Compare the inputs of norms with their running statistics."""
 
 import math
 from collections.abc import Callable
@@ -10,59 +10,60 @@ from torch import Tensor, nn
 
 from mmnorm.functional.statistics import moments_of
 
-from .running_norms import running_norms, sums_of
+from .running_norms import input_sums, running_norms
 
-FEWEST = 16
-"""Values of a channel that give it a variance to compare."""
+MIN_VALUES = 16
+"""The smallest number of values per channel whose variance is compared."""
 
 
-class Statistics(NamedTuple):
-    """The input of a norm in units of its running statistics.
+class InputStatistics(NamedTuple):
+    """The statistics of a norm's input, relative to the running statistics.
 
     Attributes:
-        name: Of the norm.
-        shift: How far its mean is off, in standard deviations: the median
-            of the channels.
-        ratio: Its variance over the running one: the median likewise.
+        name: The name of the norm.
+        mean_shift: The distance between the input's mean and the running
+            mean, in running standard deviations; the median over channels.
+        var_ratio: The input's variance over the running variance; the median
+            over channels.
     """
 
     name: str
-    shift: float
-    ratio: float
+    mean_shift: float
+    var_ratio: float
 
     @property
     def far_off(self) -> bool:
-        """Whether the running statistics are those of some other input."""
-        within = self.shift <= 1 and 1 / 10 <= self.ratio <= 10
-        return not within  # also where they are not numbers
+        """Whether the running statistics belong to some other input."""
+        fits = self.mean_shift <= 1 and 1 / 10 <= self.var_ratio <= 10
+        return not fits  # true for NaN as well
 
 
 @torch.no_grad()
 def input_statistics(
     model: nn.Module, forward: Callable[[], object]
-) -> list[Statistics]:
-    """Compare the input of each norm that has running statistics with them.
+) -> list[InputStatistics]:
+    """Compare the input of each norm with the norm's running statistics.
 
     Args:
-        model: Put in evaluation.
-        forward: Runs it, in whole or in part; a norm that it does not
-            reach, or with a few values alone, is left out.
+        model: The model; put into evaluation mode.
+        forward: A function that runs the model or a part of it. Norms that
+            it does not call, or only with a few values, are left out.
     """
     model.eval()
     sums: dict[str, Tensor] = {}
     handles = []
     stats = dict(running_norms(model))
 
-    def keep(name: str) -> Callable:
+    def add_input_of(name: str) -> Callable:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            # A head that is shared among levels is called at each.
-            sums[name] = sums.get(name, 0) + sums_of(inputs[0].double())
+            # A head that levels share is called once per level.
+            sums[name] = sums.get(name, 0) + input_sums(inputs[0].double())
 
         return hook
 
     for name in stats:
         module = model.get_submodule(name)
-        handles.append(module.register_forward_pre_hook(keep(name)))
+        handles.append(module.register_forward_pre_hook(add_input_of(name)))
     try:
         forward()
     finally:
@@ -71,15 +72,15 @@ def input_statistics(
     return [
         _compare(name, stats[name], sums[name])
         for name in stats
-        if name in sums and sums[name][-1] >= FEWEST
+        if name in sums and sums[name][-1] >= MIN_VALUES
     ]
 
 
-def _compare(name: str, stats: nn.Module, sums: Tensor) -> Statistics:
+def _compare(name: str, stats: nn.Module, sums: Tensor) -> InputStatistics:
     mean, var, _ = moments_of(sums)
     expected = stats.running_var.double() + stats.eps
     shift = (mean - stats.running_mean).abs() / expected.sqrt()
-    ratio = ((var + stats.eps) / expected).log()
-    return Statistics(
-        name, shift.median().item(), math.exp(ratio.median().item())
+    log_ratio = ((var + stats.eps) / expected).log()
+    return InputStatistics(
+        name, shift.median().item(), math.exp(log_ratio.median().item())
     )

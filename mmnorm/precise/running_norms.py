@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Norms with running statistics, and what there is to say of their inputs."""
+"""The norms with running statistics in a model, and sums of their inputs."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,11 @@ from mmnorm.layers import BCN, SN
 
 
 def running_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Names of norms, and where the running statistics of each are.
+    """Yield the name of each norm, and the module with its statistics.
 
     Args:
-        model: What holds them. Of a :class:`BCN`, the statistics are in its
-            child, which is no norm of its own: it is never called.
+        model: A model. The statistics of a :class:`BCN` are in its child,
+            which is no norm by itself, because it is never called.
 
     Example::
 
@@ -33,8 +33,8 @@ def running_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, stats
 
 
-def sums_of(x: Tensor) -> Tensor:
-    """:func:`mmnorm.functional.statistics.batch_sums` of the input of a norm.
+def input_sums(x: Tensor) -> Tensor:
+    """Return :func:`mmnorm.functional.statistics.batch_sums` of an input.
 
     Shape:
         - x: :math:`(N, C, *)`.

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Exact running statistics over batches as a config trains on them."""
+"""Exact running statistics over the training batches of a config."""
 
 import copy
 from itertools import islice
@@ -10,11 +10,11 @@ from mmengine.runner import Runner, set_random_seed
 from torch import nn
 from torch.utils.data import Dataset
 
-from .exact_statistics import Shift, keep_random_state, recalibrate
+from .exact_statistics import StatisticsChange, keep_random_state, recalibrate
 
 
 def training_data(runner: Runner) -> Dataset:
-    """The data set that a config trains on."""
+    """Build the data set that a config trains on."""
     dataset = DATASETS.build(runner._train_dataloader['dataset'])
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
@@ -27,22 +27,22 @@ def recalibrate_on(
     model: nn.Module,
     num_batches: int,
     step: int = 0,
-) -> dict[str, Shift]:
-    """Recalibrate a model on batches as a config trains on them.
+) -> dict[str, StatisticsChange]:
+    """Recalibrate a model on training batches of a config.
 
-    They come from a data loader of its own, which is as
-    ``train_dataloader`` says, augmentations included. Which they are, and
-    all chance, follow from the seed of the config and the step.
+    The batches come from a new data loader with the settings of
+    ``train_dataloader``, augmentations included. The seed of the config and
+    the step determine the images and all random numbers.
 
     Args:
-        dataset: That of the config.
-        runner: What has the config.
-        model: What holds the layers.
-        num_batches: Batches of each process; fewer if there are no more.
-        step: Training steps done.
+        dataset: The data set of the config.
+        runner: A runner with the config.
+        model: The model.
+        num_batches: Batches per process; fewer if the data ends before.
+        step: Number of training steps that are done.
     """
     cfg = copy.deepcopy(runner._train_dataloader)
-    # mmengine copies it, so the pipeline of the training keeps its state.
+    # mmengine copies the data set, so that of the training stays as it is.
     cfg['dataset'] = dataset
     cfg['persistent_workers'] = False
     seed = (runner.seed + step) % 2**31

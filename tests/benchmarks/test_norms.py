@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The benchmark times what it says, and its report holds together."""
+"""The benchmark times the calls that it names, and reports the times."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ SMALL = {
 
 @pytest.fixture
 def part(module):
-    """The files that the command is made of."""
+    """Return a module of the benchmark by its name."""
     return lambda name: import_module(f'benchmarks.{name}')
 
 
@@ -38,7 +38,7 @@ def test_composed_bcn_is_ours(part, estimate):
 
 def test_composed_sn_is_ours(part):
     composed, ours = part('peers').ComposedSN(64).double(), SN(64).double()
-    composed.running_var.fill_(1)  # theirs begins at 0
+    composed.running_var.fill_(1)  # The authors begin at 0.
     shapes = dict.fromkeys(('weight', 'bias'), (1, 64, 1, 1))
     shapes |= dict.fromkeys(('running_mean', 'running_var'), (1, 64, 1))
     compare(composed, ours, shapes)
@@ -74,7 +74,7 @@ def test_operators_of_sync_batch_norm_are_batch_norm(part, form):
 def test_packages_that_are_not_installed_are_left_out(part, capsys):
     gpu_peers = part('gpu_peers')
     gpu_peers._find.cache_clear()
-    for _ in range(2):  # said once
+    for _ in range(2):  # The message comes once.
         assert list(gpu_peers.gpu_peers('NHWC')) == [
             'nn.SyncBatchNorm, operators'
         ]
@@ -129,7 +129,7 @@ def test_fused_activation_competes_where_a_backend_has_it(part, monkeypatch):
     x = torch.randn(1, 32, 4, 3)
     for name in layers.OURS:
         fused = made[f'{name}, fused ReLU']
-        # It is handed the activation, and not only followed by it.
+        # The norm computes the activation itself.
         assert 'forward' in vars(fused)
         torch.testing.assert_close(fused(x), made[name](x))
         assert made[name](x).min() == 0
@@ -138,9 +138,9 @@ def test_fused_activation_competes_where_a_backend_has_it(part, monkeypatch):
 def test_kept_memory_is_counted(part):
     kept_bytes = part('clock').kept_bytes
     x = torch.randn(2, 64, 6, 5, requires_grad=True)
-    # Beside its input, batch norm keeps a mean and a deviation a channel.
+    # Batch norm keeps its input, and a mean and a deviation per channel.
     assert kept_bytes(nn.BatchNorm2d(64), x) == 2 * 64 * 4
-    # A ReLU keeps its output, which is there anyway.
+    # A ReLU keeps its output, which lives anyway.
     assert kept_bytes(nn.ReLU(), x) == 0
     assert kept_bytes(part('peers').ComposedSN(64), x) > x.nbytes
 
@@ -151,11 +151,11 @@ def test_every_competitor_is_timed_in_turn(part):
         {'a': 1, 'b': 2}, lambda one: turns.append(one) or len(turns), 2
     )
     assert turns == [1, 2, 1, 2, 1, 2]
-    assert values == {'a': [3, 5], 'b': [4, 6]}  # the first round is not kept
+    assert values == {'a': [3, 5], 'b': [4, 6]}  # The first round is dropped.
 
 
 def test_share_counts_the_passes_of_the_floor(part):
-    # A copy of 2 passes takes 2 s; so one pass takes 1 s.
+    # A copy of 2 passes takes 2 s, and one pass takes 1 s.
     row = part('layers').spread([[3.0, 10.0, 0.0]] * 3, copied=2.0)
     assert row['forward share'] == 1
     assert row['backward share'] == 0.5
@@ -164,9 +164,9 @@ def test_share_counts_the_passes_of_the_floor(part):
 
 
 def rows_of(dtype, layers):
-    """A benchmark in which a layer takes so many ns an element.
+    """Yield results in which a layer takes a number of ns per element.
 
-    Ours takes twice as many on one image in NHWC.
+    The layers of mmnorm take twice the time on one image in NHWC.
     """
     shapes = {'fpn stride 8': (32, 80, 100), 'stem': (8, 10, 100)}
     for n in (1, 2, 80):
@@ -204,7 +204,7 @@ def test_report(part, tmp_path):
     text = part('report').report(tmp_path)
     assert text + '\n' == (tmp_path / 'README.md').read_text()
     lines = text.splitlines()
-    # Of 512000 elements, at 5 ns each; above the step is one size alone.
+    # There are 512000 elements at 5 ns; one size is above the step.
     times = ' | '.join(['2.56 (1.28 to 5.12)'] * 3)
     expected = f'| mmnorm.SN | {times} | 0.25 | 0.25 | 7 | 1.00 |'
     assert expected in lines
@@ -275,7 +275,7 @@ def test_command(main, part, tmp_path, monkeypatch, capsys):
     assert [row['layer'] for row in rows['sizes']] == names
     assert [len(row['stall ms']) for row in rows['sizes']] == [2] * len(names)
     assert [row['model'] for row in rows['steps']] == list(steps.TASKS)
-    # The report is of this run and of the one before.
+    # The report covers this run and the run before.
     text = (folder / 'README.md').read_text()
     assert text.strip() in capsys.readouterr().out
     assert 'Mask R-CNN' in text
@@ -299,7 +299,7 @@ def test_bad_arguments(main, tmp_path, capsys, arguments, sentence):
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.slow  # the compiler takes half a minute
+@pytest.mark.slow  # The compiler takes half a minute.
 def test_compiled_is_composed(part):
     layers = part('layers')
     case = {'name': layers.FEW[0], 'images': 2, 'shape': [2, 64, 6, 5]}

@@ -10,7 +10,7 @@ def model() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 32, 3, bias=False), BCN(32))
 
 
-def test_what_the_layers_translate_is_matched():
+def test_entries_that_the_layers_translate_match():
     state = nn.Sequential(model()[0], nn.BatchNorm2d(32)).state_dict()
     state['1.running_mean'] = torch.full((32,), 3.0)
     target = model()
@@ -21,7 +21,7 @@ def test_what_the_layers_translate_is_matched():
     assert '1.running_mean' in state
 
 
-def test_each_key_is_in_its_place():
+def test_each_key_is_reported_once():
     state = model().state_dict()
     state['1.weight'] = torch.ones(16)
     state['head.weight'] = state.pop('1.bn.running_var')
@@ -39,7 +39,7 @@ def test_each_key_is_in_its_place():
     ]
 
 
-def test_count_of_batches_is_no_match_by_itself():
+def test_number_of_batches_matches_only_with_its_statistics():
     state = {'1.weight': torch.ones(32)}
     assert load(model(), state).matched == ['1.weight']
     state['1.bn.running_mean'] = torch.zeros(32)
@@ -54,9 +54,9 @@ def convs(conv: type) -> nn.Sequential:
 
 def test_standardization():
     for conv, trained, standardized, expected in (
-        (ConvWS, False, False, None),  # random filters are at rest
+        (ConvWS, False, False, None),  # random filters look standardized
         (ConvWS, True, False, '3 convolutions of the model standardize'),
-        (ConvWS, True, True, None),  # which convert has said already
+        (ConvWS, True, True, None),  # convert has warned already
         (nn.Conv2d, True, False, None),
         (nn.Conv2d, False, True, 'the first of them 0, do not standardize'),
     ):
@@ -71,7 +71,7 @@ def test_standardization():
         assert expected is None or expected in said[0]
 
 
-def test_only_what_was_loaded_is_looked_at():
+def test_only_loaded_filters_count():
     target = convs(nn.Conv2d)
     assert standardization_warnings(target, ['3.weight'], True) == []
     (said,) = standardization_warnings(target, ['1.weight'], True)

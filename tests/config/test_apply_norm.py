@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What a config has to say, decided without building anything."""
+"""The statements for a norm, decided without building a model."""
 
 from pathlib import Path
 
@@ -17,21 +17,21 @@ from mmengine.config import Config
 from mmseg.models import DepthwiseSeparableASPPHead
 
 from mmnorm.config.apply_norm import apply_norm, argument, find_parts
+from mmnorm.config.errors import ConfigError
 
 MMDET = Path(mmdet.__file__).parent / '.mim/configs'
 MMSEG = Path(mmseg.__file__).parent / '.mim/configs'
 MASK_RCNN = MMDET / 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
-ITERATIONS = MMDET / 'faster_rcnn/faster-rcnn_r50-caffe_fpn_90k_coco.py'
 DEEPLAB = MMSEG / (
     'deeplabv3plus/deeplabv3plus_r50-d8_4xb2-40k_cityscapes-512x1024.py'
 )
 
 
 def decide(path: Path, norm: str, **kwargs) -> tuple[dict, list[str]]:
-    """Values and comments by name, and the report."""
+    """Return the values by name, and the report."""
     cfg = kwargs.pop('cfg', None) or Config.fromfile(path)
     statements, report = apply_norm(cfg, path.stem, norm, **kwargs)
-    return {name: (value, said) for said, name, value in statements}, report
+    return {name: value for _, name, value in statements}, report
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def decide(path: Path, norm: str, **kwargs) -> tuple[dict, list[str]]:
         (ResNet, {'norm_cfg', 'conv_cfg', 'norm_eval'}),
         (RPNHead, set()),
         (FCNMaskHead, {'norm_cfg', 'conv_cfg'}),
-        # These get them as keywords that a base names.
+        # A base of each of these names the arguments.
         (Shared4Conv1FCBBoxHead, {'norm_cfg', 'conv_cfg'}),
         (FCOSHead, {'norm_cfg', 'conv_cfg'}),
         (DepthwiseSeparableASPPHead, {'norm_cfg', 'conv_cfg'}),
@@ -79,24 +79,25 @@ def test_a_report_says_what_changes_and_what_does_not():
         'roi_head.bbox_head: Shared2FCBBoxHead -> Shared4Conv1FCBBoxHead, '
         'no norm -> mmnorm.BCN, mmnorm.ConvWS',
         'roi_head.mask_head: no norm -> mmnorm.BCN, mmnorm.ConvWS',
-        'weights: torchvision://resnet50 are not for WS: name some trained '
-        'so in model.backbone.init_cfg',
+        'estimates: the momentum stays 0.1, which fits 16 images per step',
+        'weights: torchvision://resnet50 were trained without WS: name '
+        'weights trained with WS in model.backbone.init_cfg',
     ]
 
 
 @pytest.mark.parametrize(
-    ('norm', 'ws', 'said'),
+    ('norm', 'ws', 'note'),
     [
         ('BCN', False, 'load into mmnorm.BCN as they are'),
         ('SN', False, 'load into mmnorm.SN as they are'),
         ('SyncBN', False, 'load into mmnorm.SyncBN as they are'),
-        ('GN', False, 'are not for GN: name some trained so'),
-        ('GN', True, 'are not for GN and WS: name some trained so'),
+        ('GN', False, 'were trained without GN: name weights '),
+        ('GN', True, 'were trained without GN and WS: name w'),
     ],
 )
-def test_weights_of_the_base(norm, ws, said):
+def test_weights_of_the_base(norm, ws, note):
     _, report = decide(MASK_RCNN, norm, ws=ws)
-    assert f'weights: torchvision://resnet50 {said}' in report[-1]
+    assert f'weights: torchvision://resnet50 {note}' in report[-1]
 
 
 def test_weights_trained_with_the_norm_stay():
@@ -106,81 +107,79 @@ def test_weights_trained_with_the_norm_stay():
 
 
 @pytest.mark.parametrize(
-    ('options', 'batch_size', 'lr', 'comment'),
+    ('path', 'options', 'momentum', 'note'),
     [
         (
-            dict(batch_size=1, gpus=1),
-            '1',
-            '0.00125',
-            '1 GPU x 1 image = 1; lr 0.02 * 1 / 16 = 0.00125.',
+            MASK_RCNN,
+            dict(gpus=1, batch_size=1),
+            '0.0125',
+            'the momentum is 0.0125 for 1 image per step, so that the '
+            'estimates remember as many images as with 0.1 for 8 per step',
         ),
         (
-            dict(batch_size=1),
-            '1',
-            '0.01',
-            '8 GPUs x 1 image = 8; lr 0.02 * 8 / 16 = 0.01.',
+            MASK_RCNN,
+            dict(gpus=1),  # 2 images per GPU
+            '0.025',
+            'the momentum is 0.025 for 2 images per step, ',
+        ),
+        (DEEPLAB, dict(gpus=3, batch_size=1), '0.0375', ' 3 images per step'),
+        (DEEPLAB, {}, None, 'stays 0.1, which fits 8 images per step'),
+        (
+            MASK_RCNN,
+            dict(batch_size=1),  # 8 GPUs
+            None,
+            'stays 0.1, which fits 8 images per step',
         ),
         (
-            dict(gpus=4),
-            '2',
-            '0.01',
-            '4 GPUs x 2 images = 8; lr 0.02 * 8 / 16 = 0.01.',
+            MMDET / 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py',
+            dict(gpus=1, batch_size=8),
+            None,
+            'stays 0.1, which fits 8 images per step',
         ),
     ],
-    ids=['both', 'batch size', 'gpus'],
 )
-def test_learning_rate_of_epochs(options, batch_size, lr, comment):
-    said, _ = decide(MASK_RCNN, 'BCN', **options)
-    assert said['train_dataloader'] == ({'batch_size': batch_size}, comment)
-    assert said['optim_wrapper'][0]['optimizer'] == {'lr': lr}
-    images = str(eval(comment.split(' = ')[1].split(';')[0]))
-    assert said['auto_scale_lr'][0] == {'base_batch_size': images}
-    assert 'train_cfg' not in said  # 12 epochs are as many images
+def test_momentum_of_estimates(path, options, momentum, note):
+    values, report = decide(path, 'BCN', **options)
+    assert values['norm_cfg'].get('momentum') == momentum
+    (line,) = (x for x in report if x.startswith('estimates: '))
+    assert note in line
 
 
-def test_as_many_images_in_more_iterations():
-    said, report = decide(DEEPLAB, 'SyncBN', batch_size=1, gpus=4)
-    assert said['train_cfg'] == (
-        {'max_iters': '80000', 'val_interval': '8000'},
-        'Steps: 40000 * 8 / 4 = 80000.',
-    )
-    (scheduler,) = said['param_scheduler'][0]
-    assert scheduler['end'] == '80000'
-    assert scheduler['begin'] == '0'
-    assert scheduler['eta_min'] == '5e-05'
-    assert scheduler['power'] == '0.9'
-    assert said['default_hooks'][0] == {'checkpoint': {'interval': '8000'}}
-    assert said['optim_wrapper'][0]['optimizer'] == {'lr': '0.005'}
-    assert 'schedule: 4 GPUs x 1 image = 4; lr 0.01 * 4 / 8' in report[-2]
-
-
-def test_milestones_of_iterations():
-    said, _ = decide(ITERATIONS, 'GN', batch_size=1, gpus=8)
-    *_, decay = said['param_scheduler'][0]
-    assert decay['milestones'] == '[120000, 160000]'
-    assert decay['end'] == '180000'
-    assert said['train_cfg'][0]['max_iters'] == '180000'
-
-
-def test_batch_size_of_the_base_changes_nothing_else():
-    said, _ = decide(DEEPLAB, 'GN', batch_size=2, gpus=4)
-    assert said['optim_wrapper'][0]['optimizer'] == {'lr': '0.01'}
-    assert 'train_cfg' not in said
-
-
-def test_unknown_batch_size_leaves_the_learning_rate():
+def test_momentum_of_an_unknown_number_of_images():
     cfg = Config.fromfile(MASK_RCNN)
     cfg.auto_scale_lr = dict()
-    said, report = decide(MASK_RCNN, 'GN', cfg=cfg, batch_size=1, gpus=1)
-    assert said['train_dataloader'][0] == {'batch_size': '1'}
-    assert 'optimizer' not in said['optim_wrapper'][0]
-    assert 'schedule: the base has no batch size to scale lr from' in report
+    values, report = decide(MASK_RCNN, 'BCN', cfg=cfg, batch_size=1)
+    assert 'momentum' not in values['norm_cfg']
+    assert report[-2] == (
+        'estimates: the momentum stays 0.1, because the number of images '
+        'per step is unknown: give --gpus and --batch-size'
+    )
+    values, _ = decide(MASK_RCNN, 'BCN', cfg=cfg, batch_size=1, gpus=4)
+    assert values['norm_cfg']['momentum'] == '0.05'
+
+
+@pytest.mark.parametrize('norm', ['GN', 'SN', 'SyncBN'])
+def test_other_norms_have_no_estimates(norm):
+    values, report = decide(MASK_RCNN, norm, gpus=1, batch_size=1)
+    assert 'momentum' not in values['norm_cfg']
+    assert not any(line.startswith('estimates') for line in report)
+
+
+def test_schedule_of_another_batch_size():
+    values, report = decide(MASK_RCNN, 'BCN', batch_size=1)
+    assert values['train_dataloader'] == {'batch_size': '1'}
+    assert values['optim_wrapper']['optimizer'] == {'lr': '0.01'}
+    assert report[-3].startswith('schedule: 8 GPUs x 1 image = 8; lr 0.02 * ')
+    values, report = decide(MASK_RCNN, 'BCN')
+    assert 'train_dataloader' not in values
+    assert 'optimizer' not in values['optim_wrapper']
+    assert not any(line.startswith('schedule') for line in report)
 
 
 def test_weight_decay_of_norms():
-    said, _ = decide(MASK_RCNN, 'SN')
+    values, _ = decide(MASK_RCNN, 'SN')
     none = {'decay_mult': '0.0'}
-    assert said['optim_wrapper'][0]['paramwise_cfg'] == {
+    assert values['optim_wrapper']['paramwise_cfg'] == {
         'norm_decay_mult': '0.0',
         'custom_keys': {'mean_weight': none, 'var_weight': none},
     }
@@ -192,9 +191,9 @@ def test_weight_decay_of_norms():
 def test_layer_norm_of_a_transformer_stays():
     cfg = Config.fromfile(MASK_RCNN)
     cfg.model.backbone = dict(type='SwinTransformer')
-    said, report = decide(MASK_RCNN, 'BCN', cfg=cfg)
+    values, report = decide(MASK_RCNN, 'BCN', cfg=cfg)
     assert 'SwinTransformer normalizes tokens with LN' in report[0]
-    assert 'backbone' not in said['model'][0]
+    assert 'backbone' not in values['model']
     assert report[-1] == 'weights: unchanged'
 
 
@@ -202,19 +201,20 @@ def test_members_of_a_list_that_differ_stay():
     cfg = Config.fromfile(MASK_RCNN)
     heads = [cfg.model.roi_head.bbox_head, dict(type='BBoxHead')]
     cfg.model.roi_head.bbox_head = heads
-    said, report = decide(MASK_RCNN, 'BCN', cfg=cfg)
-    assert list(said['model'][0]['roi_head']) == ['mask_head']
+    values, report = decide(MASK_RCNN, 'BCN', cfg=cfg)
+    assert list(values['model']['roi_head']) == ['mask_head']
     assert report[3].endswith('its members differ, left as they are')
 
 
-def test_model_without_norms():
-    cfg = Config(dict(default_scope='mmdet', model=dict(type='FasterRCNN')))
-    with pytest.raises(ValueError, match='no part of the model takes'):
-        apply_norm(cfg, 'config', 'BCN')
-
-
-def test_unknown_type():
-    model = dict(backbone=dict(type='NoSuchNet'))
+@pytest.mark.parametrize(
+    ('model', 'why'),
+    [
+        (dict(type='FasterRCNN'), 'no part of the model takes'),
+        (dict(backbone=dict(type='NoSuchNet')), "'NoSuchNet' is in no regis"),
+        (dict(backbone=dict(depth=50)), 'a part of the model has the type N'),
+    ],
+)
+def test_models_that_take_no_norm(model, why):
     cfg = Config(dict(default_scope='mmdet', model=model))
-    with pytest.raises(ValueError, match="'NoSuchNet' is in no registry"):
+    with pytest.raises(ConfigError, match=why):
         apply_norm(cfg, 'config', 'BCN')

@@ -1,36 +1,40 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The configs of the zoo train two steps and evaluate, on mini data.
+"""Configs of the zoo train two steps and evaluate on mini data.
 
-One of each architecture, data set and norm, with its whole network, its class
-of data set and its metric; only the pictures are small.
+Each norm trains Mask R-CNN and DeepLabV3, and each other architecture and data
+set has a case. The network, the data set class and the metric are those of the
+config; only the images are small.
 """
 
 import importlib
 import math
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-ROOT = Path(__file__).parents[2]
-RECIPES = (
-    '8xb1-2x_coco',  # Mask R-CNN
-    '8xb1_cityscapes',
-    '8xb2-1x_coco',  # Faster R-CNN
-    '8xb2-2x_coco',
-    '8xb1-40k_cityscapes-512x1024',
-    '8xb2-80k_coco-stuff164k-512x512',
-    '4xb4-40k_voc12aug-512x512',
+from .zoo import ROOT, Name
+
+EVERY_NORM = (
+    'mask-rcnn_r50_fpn_*_8xb1-2x_coco',
+    'deeplabv3_r50-d8*_4xb2-40k_cityscapes-512x1024',
 )
-CONFIGS = sorted(
+OTHERS = (
+    'mask-rcnn_r50_fpn_bcn-all_8xb1_cityscapes',
+    'faster-rcnn_r50_fpn_gn-ws-all_8xb2-1x_coco',
+    'deeplabv3_r50-d8_bcn-all_8xb2-80k_coco-stuff164k-512x512',
+    'deeplabv3_r50-d8_bcn-all_4xb4-40k_voc12aug-512x512',
+    'deeplabv3plus_r50-d8_bcn-all_4xb2-40k_cityscapes-512x1024',
+)
+CONFIGS = [
     path
-    for recipe in RECIPES
-    for path in ROOT.glob(f'configs/[!_m]*/*_{recipe}.py')
-    if '_r50' in path.stem
-    and not (path.stem.startswith('mask') and recipe == '8xb2-2x_coco')
-)
+    for name in (*EVERY_NORM, *OTHERS)
+    for path in sorted(ROOT.glob(f'*/{name}.py'))
+]
 TOOLS = {
     'data/coco': 'make_mini_coco',
     'data/cityscapes': 'make_mini_cityscapes',
@@ -49,10 +53,10 @@ SMALL = dict(
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> Path:
-    """A folder with a mini twin of each data set, where configs look."""
+    """Make a folder with a mini twin of each data set, where configs look."""
     root = tmp_path_factory.mktemp('user')
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / 'tools/dataset_converters')
+        patch.syspath_prepend(ROOT.parent / 'tools/dataset_converters')
         for out, tool in TOOLS.items():
             sizes = ['--train=6', '--val=2']
             patch.setattr(sys, 'argv', ['', str(root / out), *sizes])
@@ -62,7 +66,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def make_small(node: object) -> None:
-    """Change the pictures of all pipelines and loaders within a config."""
+    """Make the images of all pipelines and loaders in a config small."""
     if isinstance(node, dict):
         node.update(SMALL.get(node.get('type'), {}))
         if 'persistent_workers' in node:
@@ -71,6 +75,20 @@ def make_small(node: object) -> None:
     if isinstance(node, (list, tuple)):
         for member in node:
             make_small(member)
+
+
+def subjects(paths: Iterable[Path]) -> set[object]:
+    """Return the architectures, data sets and norms that configs have."""
+    names = [Name.parse(path.stem) for path in paths]
+    return (
+        {name.architecture for name in names}
+        | {re.sub(r'-\d+x\d+$', '', name.data) for name in names}
+        | {(name.norm, 'ws' in name.options) for name in names}
+    )
+
+
+def test_cases_cover_the_zoo():
+    assert subjects(CONFIGS) == subjects(ROOT.glob('[!_m]*/*.py'))
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -87,10 +105,10 @@ def test_config_trains_and_evaluates(path, folder, monkeypatch):
     )
     cfg.default_hooks.checkpoint = None
     if 'rcnn' in cfg.model.get('test_cfg', {}):
-        # Hundreds of regions would take most of the time.
+        # Hundreds of regions would need most of the time.
         cfg.model.train_cfg.rcnn.sampler.num = 32
         cfg.model.test_cfg.rpn.max_per_img = 20
-        # After two steps no class scores high, and no box is no score.
+        # After two steps no score is high, and the metric needs boxes.
         cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=5)
         names = ['coco/bbox_mAP']
         heads = cfg.model.roi_head

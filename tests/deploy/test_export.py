@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The layers leave nothing but torch's operators in what is exported."""
+"""Exported layers consist of torch's operators."""
 
 import io
 
@@ -18,13 +18,13 @@ ANY_SIZE = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
 
 def make_net(name: str) -> nn.Module:
     conv = ConvWS(3, CHANNELS, 3, padding=1).double()
-    # Activations may be written in place of what the norm returns.
+    # An activation may overwrite the output of the norm.
     net = nn.Sequential(conv, make_layer(name), nn.ReLU(inplace=True))
     return net.float().eval()
 
 
 def images() -> tuple[Tensor, Tensor]:
-    """To export with, and of another number and size."""
+    """Return images to export with, and images of another number and size."""
     return torch.randn(2, 3, 8, 10), torch.randn(3, 3, 7, 6)
 
 
@@ -50,9 +50,9 @@ def test_onnx(name):
     file = io.BytesIO()
     program.save(file)
     session = onnxruntime.InferenceSession(file.getvalue())
-    (name,) = (each.name for each in session.get_inputs())
-    (said,) = session.run(None, {name: other.numpy()})
-    assert_close(torch.from_numpy(said), net(other))
+    (name,) = (node.name for node in session.get_inputs())
+    (output,) = session.run(None, {name: other.numpy()})
+    assert_close(torch.from_numpy(output), net(other))
 
 
 @pytest.mark.parametrize('name', LAYERS)
@@ -65,7 +65,7 @@ def test_trace(name):
 
 
 class Predict(nn.Module):
-    """A detector from image to boxes."""
+    """A detector that takes an image and returns boxes and scores."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -76,14 +76,14 @@ class Predict(nn.Module):
         sample = DetDataSample(
             metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1, 1))
         )
-        (found,) = self.model(x, [sample], mode='predict')
-        return found.pred_instances.bboxes, found.pred_instances.scores
+        (output,) = self.model(x, [sample], mode='predict')
+        return output.pred_instances.bboxes, output.pred_instances.scores
 
 
 @pytest.mark.slow  # half a minute
 @torch.no_grad()
-def test_what_docs_say_does_not_export():
-    """When one of these begins to, docs/deploy.md is to be rewritten."""
+def test_detectors_do_not_export():
+    """docs/deploy.md says this, and has to change if one of them exports."""
     name = 'mini/mask-rcnn_r18_fpn_bcn-all_1xb1-3e_mini-coco'
     model, x = Predict(make_model(name).float()), torch.rand(1, 3, 64, 96)
     with pytest.raises(Exception, match='data-dependent'):

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""A network whose norms activate computes what it computed before."""
+"""Fused activations do not change the results of a network."""
 
 import copy
 
@@ -15,14 +15,8 @@ from mmseg.models.backbones import ResNetV1c
 from torch import nn
 
 from mmnorm import SN, fuse_norm_act
-from tests.engine.runner.test_channels_last import (  # noqa: F401  a fixture
-    SIZE,
-    deeplab,
-    double,
-    mask_rcnn,
-    seen,
-)
 from tests.layers.cases import LAYERS, assert_same, make_input, make_layer, run
+from tests.models import SIZE, deeplab, float64, mask_rcnn, train_and_predict
 
 NORM = dict(type='mmnorm.BCN', num_groups=8)
 ACTIVATIONS = (nn.ReLU(inplace=True), nn.LeakyReLU(0.1), nn.SiLU())
@@ -39,42 +33,43 @@ def test_layers(name, activation):
     assert torch.equal(layer(x, activation), activation(layer(x)))
 
 
-def count_handed(model: nn.Module) -> list[int]:
-    """The calls of norms with an activation, from now on."""
-    handed = []
+def record_fused(model: nn.Module) -> list[nn.Module]:
+    """Record the norms that get an activation, as soon as the model runs."""
+    fused = []
 
-    def look(norm: nn.Module, args: tuple) -> None:
+    def record(norm: nn.Module, args: tuple) -> None:
         if len(args) == 2:
-            handed.append(1)
+            fused.append(norm)
 
     for module in model.modules():
-        module.register_forward_pre_hook(look)
-    return handed
+        module.register_forward_pre_hook(record)
+    return fused
 
 
 @pytest.mark.parametrize('make', [mask_rcnn, deeplab])
-def test_networks(double, make):  # noqa: F811
-    cfg, samples = make()
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
-        model.init_weights()
-        names = list(model.state_dict())
-        fused = copy.deepcopy(model)
-        num_modules = fuse_norm_act(fused)
-        assert num_modules > 10
-        assert fuse_norm_act(fused) == 0
-        fused = copy.deepcopy(fused)  # as averaging of weights does
-        assert list(fused.state_dict()) == names
-        x = torch.randn(2, 3, *SIZE)
-        expected = seen(model, x, samples)
-        handed = count_handed(fused)
-        assert_same(seen(fused, x, samples), expected, 1e-8)
-    assert len(handed) >= num_modules
+def test_networks(make):
+    with float64():
+        cfg, samples = make()
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = MODELS.build(cfg.model)
+            model.init_weights()
+            fused = copy.deepcopy(model)
+            num_modules = fuse_norm_act(fused)
+            assert num_modules > 10
+            assert fuse_norm_act(fused) == 0
+            fused = copy.deepcopy(fused)  # the average of weights is a copy
+            assert list(fused.state_dict()) == list(model.state_dict())
+            x = torch.randn(2, 3, *SIZE)
+            expected = train_and_predict(model, x, samples)
+            norms = record_fused(fused)
+            actual = train_and_predict(fused, x, samples)
+    assert_same(actual, expected, 1e-8)
+    assert len(norms) >= num_modules
 
 
 @pytest.mark.parametrize('with_cp', [False, True])
 @pytest.mark.parametrize(
-    'make, num_handed',
+    ('make', 'num_fused'),
     [
         (lambda **kw: ResNet(18, norm_cfg=NORM, **kw), 1 + 8),
         (lambda **kw: ResNet(50, norm_cfg=NORM, **kw), 1 + 2 * 16),
@@ -82,7 +77,7 @@ def test_networks(double, make):  # noqa: F811
         (lambda **kw: ResNetV1c(depth=50, norm_cfg=NORM, **kw), 3 + 2 * 16),
     ],
 )
-def test_every_activation_of_a_resnet(make, num_handed, with_cp):
+def test_every_activation_of_a_resnet(make, num_fused, with_cp):
     model = make(base_channels=8, stem_channels=16, with_cp=with_cp)
     model.double().train()
     x = torch.randn(1, 3, 48, 40, dtype=torch.float64)
@@ -90,12 +85,12 @@ def test_every_activation_of_a_resnet(make, num_handed, with_cp):
     fuse_norm_act(fused)
     for actual, expected in zip(fused(x), model(x), strict=True):
         torch.testing.assert_close(actual, expected)
-    handed = count_handed(fused)
+    norms = record_fused(fused)
     fused(x)
-    assert len(handed) == num_handed
+    assert len(norms) == num_fused
 
 
-def test_conv_module_asked_not_to_activate():
+def test_conv_module_without_activation_or_norm():
     module = ConvModule(3, 8, 3, norm_cfg=NORM | dict(num_groups=4))
     fused = copy.deepcopy(module)
     assert fuse_norm_act(fused) == 1
@@ -104,7 +99,7 @@ def test_conv_module_asked_not_to_activate():
         torch.testing.assert_close(fused(x, **flags), module(x, **flags))
 
 
-class Own(ConvModule):
+class OtherConvModule(ConvModule):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) + 1
 
@@ -112,7 +107,7 @@ class Own(ConvModule):
 @pytest.mark.parametrize(
     'module',
     [
-        Own(3, 8, 3, norm_cfg=dict(type='SN')),
+        OtherConvModule(3, 8, 3, norm_cfg=dict(type='SN')),
         ConvModule(3, 8, 3, norm_cfg=dict(type='BN')),
         ConvModule(3, 8, 3, norm_cfg=dict(type='SN'), act_cfg=None),
         ConvModule(
@@ -132,7 +127,7 @@ class Own(ConvModule):
         nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()),
     ],
 )
-def test_left_alone(module):
+def test_modules_that_stay(module):
     assert fuse_norm_act(module) == 0
 
 

@@ -8,15 +8,11 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 import torch.distributed as dist
-from mmdet.testing import demo_mm_inputs
-from mmengine.hub import get_config
-from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from mmnorm import BCN, StepSync
 from tests.layers.cases import (
     CHANNELS,
     LAYERS,
@@ -26,7 +22,7 @@ from tests.layers.cases import (
     make_layer,
 )
 
-SYNCHRONISED = (
+SYNCHRONIZED = (
     'SyncBN',
     'SyncBN cumulative',
     'BCN estimate',
@@ -88,7 +84,7 @@ def one_process(layer: nn.Module, name: str, xs: list[Tensor]):
     return xs, ys
 
 
-@pytest.mark.parametrize('name', SYNCHRONISED)
+@pytest.mark.parametrize('name', SYNCHRONIZED)
 @pytest.mark.parametrize('shapes', SHAPES.values(), ids=SHAPES)
 def test_equals_one_process(ranks, name, shapes):
     check_equals_one_process(ranks, name, shapes)
@@ -115,13 +111,13 @@ def check_equals_one_process(ranks, name, shapes) -> None:
         )
 
 
-@pytest.mark.parametrize('name', SYNCHRONISED)
+@pytest.mark.parametrize('name', SYNCHRONIZED)
 def test_equals_one_process_with_three(ranks, name):
     shapes = [(1, 5, 4), (0, 2, 2), (2, 3, 6)]
     check_equals_one_process(ranks, name, shapes)
 
 
-@pytest.mark.parametrize('name', SYNCHRONISED)
+@pytest.mark.parametrize('name', SYNCHRONIZED)
 def test_equals_one_process_in_float32(ranks, name):
     xs = [make_input((n, CHANNELS, 6, 5), n).detach() for n in (1, 2)]
     seen = ranks(2).run(step, name, xs, torch.float32)
@@ -134,7 +130,7 @@ def test_equals_one_process_in_float32(ranks, name):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize('name', SYNCHRONISED)
+@pytest.mark.parametrize('name', SYNCHRONIZED)
 def test_half_precision_and_channels_last(ranks, name, dtype):
     xs = [make_input((n, CHANNELS, 6, 5), n).detach() for n in (1, 2)]
     seen = ranks(2).run(step, name, xs, dtype, True)
@@ -232,7 +228,7 @@ def nan_step(rank: int, name: str) -> dict[str, Tensor]:
     return dict(layer.named_buffers())
 
 
-@pytest.mark.parametrize('name', SYNCHRONISED)
+@pytest.mark.parametrize('name', SYNCHRONIZED)
 def test_nan_on_one_process(ranks, name):
     first, second = ranks(2).run(nan_step, name)
     assert all(buffer.isfinite().all() for buffer in first.values())
@@ -305,7 +301,7 @@ def train_checkpointed(
 
 
 @pytest.mark.parametrize('reentrant', [True, False])
-@pytest.mark.parametrize('name', [*SYNCHRONISED, 'SN without BN', 'GN'])
+@pytest.mark.parametrize('name', [*SYNCHRONIZED, 'SN without BN', 'GN'])
 def test_activation_checkpointing(ranks, name, reentrant):
     pair = ranks(2)
     plain = pair.run(train_checkpointed, name, None)
@@ -371,61 +367,3 @@ def test_compiled(ranks, name):
     compiled = pair.run(train_compiled, name, True)
     for actual, expected in zip(compiled, eager, strict=True):
         assert_same(actual, expected, 1e-11)
-
-
-def collectives_of_mask_rcnn(rank: int, options: dict) -> list[int]:
-    """Of a whole step: layers, reductions forward, backward, after it."""
-    norm_cfg = dict(type='mmnorm.BCN', **options)
-    cfg = get_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py').model
-    cfg.backbone.update(init_cfg=None, frozen_stages=-1, norm_eval=False)
-    cfg.roi_head.bbox_head.update(
-        type='Shared4Conv1FCBBoxHead', conv_out_channels=256
-    )
-    for part in (
-        cfg.backbone,
-        cfg.neck,
-        cfg.roi_head.bbox_head,
-        cfg.roi_head.mask_head,
-    ):
-        part.norm_cfg = norm_cfg
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(cfg)
-    num_layers = sum(isinstance(m, BCN) for m in model.modules())
-    after_step = StepSync(model)
-    # Pictures of different sizes, the second without any object.
-    inputs = model.data_preprocessor(
-        demo_mm_inputs(
-            1,
-            [[3, 64, 64 + 32 * rank]],
-            num_items=[2 * (1 - rank)],
-            num_classes=80,
-            with_mask=True,
-        ),
-        True,
-    )
-    with counted() as sizes:
-        loss, _ = model.parse_losses(model(**inputs, mode='loss'))
-        # What logging the losses reduces is not of the norms.
-        forward = len(sizes) - sizes.count(1)
-        sizes.clear()
-        loss.backward()
-        backward = len(sizes)
-        after_step()
-    return [num_layers, forward, backward, len(sizes) - backward]
-
-
-@pytest.mark.parametrize(
-    ('options', 'each_layer', 'after_step'),
-    [
-        (dict(), [1, 0], 0),
-        (dict(estimate=False), [1, 1], 0),
-        (dict(sync='step'), [0, 0], 1),
-    ],
-    ids=['estimates', 'batch', 'step'],
-)
-def test_collectives_of_mask_rcnn(ranks, options, each_layer, after_step):
-    first, second = ranks(2).run(collectives_of_mask_rcnn, options)
-    num_layers = first[0]
-    assert num_layers == 69
-    expected = [num_layers * times for times in each_layer]
-    assert first == second == [num_layers, *expected, after_step]

@@ -1,12 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The pipe with a norm that is not of the package."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
-from mmdet.models.backbones import ResNet
 
 from mmnorm.functional import normalize, torch_ops
 
@@ -53,29 +50,6 @@ def test_output_may_be_written_into():
     expected, x.grad = x.grad, None
     F.relu(instance_norm(x)).sum().backward()
     torch.testing.assert_close(x.grad, expected)
-
-
-@pytest.mark.parametrize('norm', ['BCN', 'SN', 'GN', 'SyncBN'])
-def test_network_in_one_graph(norm):
-    # A graph break would raise.
-    torch.compiler.reset()
-    groups = dict(num_groups=8) if norm in ('BCN', 'GN') else {}
-    norm_cfg = dict(type=f'mmnorm.{norm}', **groups)
-    channels = dict(base_channels=16, stem_channels=16)
-    network = ResNet(18, norm_cfg=norm_cfg, norm_eval=False, **channels)
-    network.double().train()
-    twin, x = copy.deepcopy(network), torch.randn(1, 3, 64, 96).double()
-    compiled = torch.compile(twin, backend='aot_eager', fullgraph=True)
-    for forward in (network, compiled):
-        for _ in range(2):  # the second after statistics have moved
-            sum(y.square().sum() for y in forward(x)).backward()
-    for ours, theirs in (
-        (network.parameters(), twin.parameters()),
-        (network.buffers(), twin.buffers()),
-    ):
-        for a, b in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(b, a)
-            torch.testing.assert_close(b.grad, a.grad)
 
 
 @pytest.mark.parametrize('shape', SHAPES)

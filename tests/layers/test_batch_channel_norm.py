@@ -3,7 +3,6 @@ import copy
 
 import pytest
 import torch
-from mmdet.models.backbones.resnet import BasicBlock
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.model.weight_init import ConstantInit
 from torch import nn
@@ -92,31 +91,6 @@ def test_converters_of_mmengine_leave_the_channel_part(norm_eval, estimate):
         norm = convert(norm).train(not norm_eval)
         assert isinstance(norm[0], BCN)
         torch.testing.assert_close(copy.deepcopy(norm)(x), expected)
-
-
-def test_fusing_leaves_the_layer():
-    from mmcv.cnn import fuse_conv_bn
-
-    network = nn.Sequential(nn.Conv2d(3, 8, 1), BCN(8, 4)).eval()
-    network[1].bn.load_state_dict(make_bn().state_dict())
-    x = torch.randn(2, 3, 4, 4)
-    expected = network(x)
-    fused = fuse_conv_bn(copy.deepcopy(network))
-    torch.testing.assert_close(fused(x), expected)
-
-
-def test_zero_init_residual_leaves_the_branch_alive():
-    block = BasicBlock(
-        8,
-        8,
-        norm_cfg=dict(type='mmnorm.BCN', num_groups=4),
-        init_cfg=dict(type='Constant', val=0, override=dict(name='norm2')),
-    )
-    block.init_weights()
-    assert not block.norm2.weight.any()
-    assert (block.norm2.bn.weight == 1).all()
-    block(torch.randn(2, 8, 4, 4)).square().sum().backward()
-    assert block.norm2.weight.grad.any()
 
 
 def test_init_by_type_reaches_both_parts():

@@ -27,14 +27,14 @@ def test_units(x, norm):
     stats = norm.bn if isinstance(norm, BCN) else norm
     update_statistics(stats, x)
     (seen,) = input_statistics(norm, lambda: norm(x))
-    assert seen.shift == pytest.approx(0, abs=1e-10)
-    assert seen.ratio == pytest.approx(1, rel=1e-10)
+    assert seen.mean_shift == pytest.approx(0, abs=1e-10)
+    assert seen.var_ratio == pytest.approx(1, rel=1e-10)
     assert not seen.far_off
     stats.running_mean -= 2 * stats.running_var.sqrt()
     stats.running_var *= 8
     (seen,) = input_statistics(norm, lambda: norm(x))
-    assert seen.shift == pytest.approx(2 / math.sqrt(8), rel=1e-4)
-    assert seen.ratio == pytest.approx(1 / 8, rel=1e-4)
+    assert seen.mean_shift == pytest.approx(2 / math.sqrt(8), rel=1e-4)
+    assert seen.var_ratio == pytest.approx(1 / 8, rel=1e-4)
     assert not seen.far_off
     stats.running_var *= 2
     (seen,) = input_statistics(norm, lambda: norm(x))
@@ -42,11 +42,11 @@ def test_units(x, norm):
     stats.running_mean -= 4 * stats.running_var.sqrt()
     stats.running_var /= 16
     (seen,) = input_statistics(norm, lambda: norm(x))
-    assert seen.ratio == pytest.approx(1, rel=1e-4)
+    assert seen.var_ratio == pytest.approx(1, rel=1e-4)
     assert seen.far_off
 
 
-def test_training_is_off_and_nothing_moves(x):
+def test_running_statistics_do_not_move(x):
     norm = SyncBN(32).double().train()
     before = norm.running_mean.clone()
     input_statistics(norm, lambda: norm(x))
@@ -63,11 +63,11 @@ def test_all_calls_of_a_layer_count(x):
         norm(x[1:])
 
     (seen,) = input_statistics(norm, forward)
-    assert seen.shift < 1e-10
-    assert seen.ratio == pytest.approx(1, rel=1e-10)
+    assert seen.mean_shift < 1e-10
+    assert seen.var_ratio == pytest.approx(1, rel=1e-10)
 
 
-def test_only_norms_that_have_something_to_compare(x):
+def test_norms_that_are_left_out(x):
     model = nn.ModuleDict(
         dict(
             gn=GN(32),
@@ -89,7 +89,7 @@ def test_only_norms_that_have_something_to_compare(x):
 
 
 @pytest.mark.parametrize('value', [math.nan, math.inf])
-def test_not_a_number_is_far_off(x, value):
+def test_statistics_that_are_not_finite_are_far_off(x, value):
     norm = nn.BatchNorm2d(32).double()
     norm.running_var.fill_(value)
     (seen,) = input_statistics(norm, lambda: norm(x))

@@ -1,15 +1,15 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Which norms have running statistics, and where."""
+"""The norms with running statistics, and sums of their inputs."""
 
 import torch
 from torch import nn
 
 from mmnorm import BCN, GN, SN, SyncBN
 from mmnorm.functional.statistics import batch_sums
-from mmnorm.precise.running_norms import running_norms, sums_of
+from mmnorm.precise.running_norms import input_sums, running_norms
 
 
-def test_where_they_are():
+def test_norms_and_their_statistics():
     model = nn.Sequential(
         BCN(32),
         GN(32),
@@ -23,8 +23,10 @@ def test_where_they_are():
     assert found['2.2'] is model[2][2]
 
 
-def test_sums_of_an_input():
+def test_input_sums_an_input():
     x = torch.randn(3, 4, 5, 6, dtype=torch.float64)
     var, mean = torch.var_mean(x, (2, 3), correction=0)
-    torch.testing.assert_close(sums_of(x), batch_sums(mean, var, 30))
-    torch.testing.assert_close(sums_of(x[..., 0, 0]), sums_of(x[..., :1, :1]))
+    torch.testing.assert_close(input_sums(x), batch_sums(mean, var, 30))
+    torch.testing.assert_close(
+        input_sums(x[..., 0, 0]), input_sums(x[..., :1, :1])
+    )

@@ -2,8 +2,6 @@
 """Stock configs of mmdet and mmseg get the norm in every part."""
 
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +17,10 @@ from mmnorm import BCN, GN, SN, ConvWS, SyncBN
 from tests.config.test_apply_norm import DEEPLAB, MASK_RCNN, MMDET, MMSEG
 from tests.paths import ROOT
 
+from .conftest import Ended
+
 BBOX, MASK = 'roi_head.bbox_head', 'roi_head.mask_head'
-# The layers of each part that has norms.
+# The number of norms in each part.
 PARTS = {
     MASK_RCNN: {'backbone': 53, 'neck': 8, BBOX: 4, MASK: 4},
     MMDET / 'cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py': {
@@ -51,24 +51,40 @@ LAYERS = dict(BCN=BCN, GN=GN, SN=SN, SyncBN=SyncBN)
 
 
 @pytest.fixture
-def apply_norm(monkeypatch, capsys, tmp_path):
-    """Run the tool; its exit status, what it says, and what it wrote."""
+def apply_norm(command, tmp_path):
+    """Run the command; return how it ended, and the path to write to."""
 
-    def run(base, *args, out='out.py') -> tuple[int, str, Path]:
+    def run(base, *args, out='out.py') -> tuple[Ended, Path]:
         path = tmp_path / out
-        argv = ['apply_norm.py', base, path, *args]
-        monkeypatch.setattr(sys, 'argv', [str(arg) for arg in argv])
-        status = 0
-        # Nothing is computed here, so no weight needs memory.
+        # Nothing is computed here, and therefore no weight needs memory.
         with torch.device('meta'):
-            try:
-                runpy.run_path(
-                    str(ROOT / 'tools/apply_norm.py'), run_name='__main__'
-                )
-            except SystemExit as end:
-                status = end.code
-        said = capsys.readouterr()
-        return status, said.err if status else said.out, path
+            return command('apply_norm.py', base, path, *args), path
+
+    return run
+
+
+@pytest.fixture
+def written(apply_norm):
+    """Run a command that has to succeed; return its output and the path."""
+
+    def run(*args, **kwargs) -> tuple[str, Path]:
+        ended, path = apply_norm(*args, **kwargs)
+        assert ended.status == 0, ended.err
+        return ended.out, path
+
+    return run
+
+
+@pytest.fixture
+def refused(apply_norm):
+    """Run a command that has to fail; return its sentence and the path."""
+
+    def run(*args) -> tuple[str, Path]:
+        ended, path = apply_norm(*args)
+        assert ended.status == 1
+        (sentence,) = ended.err.splitlines()
+        assert sentence.startswith('apply_norm.py: error: ')
+        return sentence, path
 
     return run
 
@@ -88,20 +104,19 @@ def count(module: nn.Module, kinds: type | tuple) -> int:
 
 @pytest.mark.parametrize('norm', LAYERS)
 @pytest.mark.parametrize('base', PARTS, ids=lambda path: path.stem)
-def test_norm_everywhere(apply_norm, base, norm):
-    status, said, out = apply_norm(base, '--norm', norm)
-    assert status == 0, said
+def test_norm_everywhere(written, base, norm):
+    report, out = written(base, '--norm', norm)
     cfg, model = build(out)
     layer, counts = LAYERS[norm], PARTS[base]
     for path, number in counts.items():
         assert count(model.get_submodule(path), layer) == number, path
-        assert f'{number} in {path}' in said
-    # And no other; the child of BCN is a batch norm.
+        assert f'{number} in {path}' in report
+    # There is no other norm, but the child of BCN is a batch norm.
     kinds = (_BatchNorm, _InstanceNorm, nn.GroupNorm)
     inner = 2 if norm == 'BCN' else 1
     assert count(model, kinds) == inner * sum(counts.values())
     assert count(model, ConvWS) == 0
-    # Nothing of the norm of the base is left.
+    # Nothing of the norm of the base stays.
     expected = dict(type=f'mmnorm.{norm}')
     if norm in ('BCN', 'GN'):
         expected['num_groups'] = 'auto'
@@ -117,9 +132,8 @@ def test_norm_everywhere(apply_norm, base, norm):
 
 
 @pytest.mark.parametrize('base', PARTS, ids=lambda path: path.stem)
-def test_weight_standardization(apply_norm, base):
-    status, said, out = apply_norm(base, '--norm', 'BCN', '--ws')
-    assert status == 0, said
+def test_weight_standardization(written, base):
+    _, out = written(base, '--norm', 'BCN', '--ws')
     _, model = build(out)
     for path, number in PARTS[base].items():
         part = model.get_submodule(path)
@@ -128,9 +142,8 @@ def test_weight_standardization(apply_norm, base):
 
 
 @pytest.mark.parametrize('norm', LAYERS)
-def test_norms_have_no_weight_decay(apply_norm, norm):
-    status, said, out = apply_norm(MASK_RCNN, '--norm', norm)
-    assert status == 0, said
+def test_norms_have_no_weight_decay(written, norm):
+    _, out = written(MASK_RCNN, '--norm', norm)
     cfg, model = build(out)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     decayed = {
@@ -146,22 +159,33 @@ def test_norms_have_no_weight_decay(apply_norm, norm):
 
 
 @pytest.mark.parametrize('base', PARTS, ids=lambda path: path.stem)
-def test_what_it_writes_is_a_short_file_in_the_style_of_this_one(
-    apply_norm, base
-):
+def test_written_file_is_short(written, base):
     options = ('--ws', '--batch-size', 1, '--gpus', 4)
-    _, _, out = apply_norm(base, '--norm', 'SN', *options)
+    _, out = written(base, '--norm', 'SN', *options)
     lines = out.read_text().splitlines()
     assert len(lines) <= 45
     assert max(map(len, lines[lines.index('') :])) <= 79
 
 
-def test_the_example_of_the_documentation(apply_norm):
+@pytest.mark.parametrize(
+    ('gpus', 'momentum'), [(1, 0.0125), (4, 0.05), (8, 0.1), (16, 0.1)]
+)
+def test_momentum_of_estimates(written, gpus, momentum):
+    options = ('--batch-size', 1, '--gpus', gpus)
+    report, out = written(MASK_RCNN, '--norm', 'BCN', *options)
+    assert ('momentum' in out.read_text()) == (momentum != 0.1)
+    _, model = build(out)
+    norms = [m for m in model.modules() if isinstance(m, BCN)]
+    assert {norm.bn.momentum for norm in norms} == {momentum}
+    said = 'is' if momentum != 0.1 else 'stays'
+    assert f'estimates: the momentum {said} {momentum}' in report
+
+
+def test_the_example_of_the_documentation(written):
     base = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
     options = ('--ws', '--batch-size', 1, '--gpus', 1)
-    status, said, out = apply_norm(base, '--norm', 'BCN', *options)
-    assert status == 0, said
-    assert f'```text\n{said}```' in DOC
+    report, out = written(base, '--norm', 'BCN', *options)
+    assert f'```text\n{report}```' in DOC
     assert f'```python\n{out.read_text()}```' in DOC
 
 
@@ -178,12 +202,11 @@ def test_configs_of_the_documentation(tmp_path):
         )
 
 
-def test_relative_base(apply_norm, monkeypatch, tmp_path):
+def test_relative_base(written, monkeypatch, tmp_path):
     (tmp_path / 'sub').mkdir()
     (tmp_path / 'base.py').write_text(f'_base_ = {str(MASK_RCNN)!r}\n')
     monkeypatch.chdir(tmp_path)
-    status, said, out = apply_norm('base.py', '--norm', 'GN', out='sub/a.py')
-    assert status == 0, said
+    _, out = written('base.py', '--norm', 'GN', out='sub/a.py')
     assert out.read_text().startswith("_base_ = '../base.py'\n")
 
 
@@ -192,37 +215,57 @@ def test_relative_base(apply_norm, monkeypatch, tmp_path):
     [
         (('none.py', '--norm', 'BCN'), "'none.py' does not exist"),
         (('mmdet::none.py', '--norm', 'BCN'), 'does not exist'),
-        (('nothing::none.py', '--norm', 'BCN'), "no package 'nothing' here"),
+        (('none::none.py', '--norm', 'BCN'), "'none' is not installed"),
+        (('README.md', '--norm', 'BCN'), "'README.md' cannot be read: Only"),
         ((MASK_RCNN, '--norm', 'BN'), "'BN' is not one of BCN, GN, SN"),
         ((MASK_RCNN, '--norm', 'GN', '--gpus', 0), '--gpus is 0: give 1'),
+        ((MASK_RCNN, '--norm', 'GN', '--batch-size', -1), 'size is -1: gi'),
         (
             (MMDET / '_base_/default_runtime.py', '--norm', 'GN'),
             'has no model',
         ),
+        (
+            (MMDET / '_base_/models/rpn_r50_fpn.py', '--norm', 'GN'),
+            "model type 'ResNet' is in no registry",  # it has no scope
+        ),
     ],
-    ids=['path', 'file', 'package', 'norm', 'gpus', 'model'],
+    ids=lambda value: value if isinstance(value, str) else '',
 )
-def test_mistakes(apply_norm, args, why):
-    status, said, out = apply_norm(*args)
-    assert status == 1
-    assert said.startswith('apply_norm.py: error: ')
-    assert said.count('\n') == 1
-    assert why in said
+def test_mistakes(refused, args, why):
+    sentence, out = refused(*args)
+    assert why in sentence
     assert not out.exists()
 
 
-def test_file_that_is_there_stays(apply_norm, tmp_path):
+def test_file_that_is_there_stays(refused, tmp_path):
     (tmp_path / 'out.py').write_text('mine')
-    status, said, out = apply_norm(MASK_RCNN, '--norm', 'GN')
-    assert status == 1
-    assert 'is there already' in said
+    sentence, out = refused(MASK_RCNN, '--norm', 'GN')
+    assert 'is there already' in sentence
     assert out.read_text() == 'mine'
 
 
-def test_norm_that_cannot_be_changed(apply_norm):
-    # Its neck takes no norm_cfg, but has batch norms.
+def test_norm_that_cannot_be_changed(refused):
+    # The neck takes no norm_cfg, but has batch norms.
     base = MMDET / 'centernet/centernet_r18_8xb16-crop512-140e_coco.py'
-    status, said, _ = apply_norm(base, '--norm', 'BCN')
-    assert status == 1
-    assert '6 norms of the model stay what they were' in said
-    assert 'the first of them neck.deconv_layers.0.bn' in said
+    sentence, _ = refused(base, '--norm', 'BCN')
+    assert '6 norms of the model stay what they were' in sentence
+    assert 'the first of them neck.deconv_layers.0.bn' in sentence
+
+
+def test_base_that_does_not_build(refused, tmp_path):
+    base = tmp_path / 'base.py'
+    base.write_text(
+        f'_base_ = {str(MASK_RCNN)!r}\nmodel = dict(neck=dict(chanels=1))\n'
+    )
+    sentence, out = refused(base, '--norm', 'GN')
+    assert f'{str(out)!r} is written, but does not build: FPN' in sentence
+    assert "FPN does not take 'chanels'" in sentence
+
+
+def test_defect_keeps_its_traceback(apply_norm, monkeypatch):
+    def fail(self, *args, **kwargs) -> None:
+        raise RuntimeError('a defect')
+
+    monkeypatch.setattr(GN, '__init__', fail)
+    with pytest.raises(RuntimeError, match='a defect'):
+        apply_norm(MASK_RCNN, '--norm', 'GN')

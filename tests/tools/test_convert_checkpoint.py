@@ -10,7 +10,7 @@ from mmengine.runner import load_checkpoint
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from mmnorm.checkpoints import KINDS
+from mmnorm.checkpoints import FORMATS
 from tests.checkpoints.convert import synthetic
 from tests.paths import ROOT
 
@@ -48,10 +48,10 @@ def fails(main, capsys):
     return run
 
 
-def test_help_names_every_kind(tool):
+def test_help_names_every_format(tool):
     said = tool('convert_checkpoint.py', '--help').stdout
-    for name, kind in KINDS.items():
-        assert f'  {name:<15} {kind.about}\n' in said
+    for name, each in FORMATS.items():
+        assert f'  {name:<15} {each.description}\n' in said
 
 
 def test_backbone_of_a_config(main, capsys, tmp_path):
@@ -63,7 +63,7 @@ def test_backbone_of_a_config(main, capsys, tmp_path):
     assert said[1].startswith('running statistics of 20 norms multiplied by ')
     assert said[2:4] == [
         'unused: 2 (fc.weight, fc.bias)',
-        f'for: {KINDS["bcn-ws"].config}',
+        f'for: {FORMATS["bcn-ws"].config}',
     ]
     assert said[4:] == [
         'matched: 160 of 160 in model.backbone',
@@ -75,7 +75,7 @@ def test_backbone_of_a_config(main, capsys, tmp_path):
     backbone = build('bcn-ws').backbone
     written = load_checkpoint(backbone, 'out.pth', strict=True)
     assert written['meta'] == {
-        'converted': {'kind': 'bcn-ws', 'file': 'in.pth'}
+        'converted': {'format': 'bcn-ws', 'file': 'in.pth'}
     }
     for key, value in backbone.state_dict().items():
         torch.testing.assert_close(value, written['state_dict'][key])
@@ -195,7 +195,7 @@ def test_check_names_the_layer_that_is_off(main, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'why'),
     [
-        (('bm', 'in.pth', 'out.pth'), "kind 'bm' is not one of bn, bn-gn,"),
+        (('bm', 'in.pth', 'out.pth'), "format 'bm' is not one of bn, bn-gn,"),
         (('bn', 'none.pth', 'out.pth'), "'none.pth' does not exist"),
         (('bn', 'in.pth', 'in.pth'), "'in.pth' is there already"),
         (('bn', 'in.pth', 'no/out.pth'), "'no/out.pth' cannot be written"),

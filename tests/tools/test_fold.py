@@ -16,6 +16,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from tests.models import make_model, randomize
 from tests.paths import CONFIG, ROOT
+from tests.ports import free_port
 
 from .test_mmseg import config as segmenter  # noqa: F401  a fixture
 
@@ -54,8 +55,9 @@ def test_detector(run, options, tmp_path, monkeypatch):
     checkpoint = save(make_model(name).float(), tmp_path)
     plain = run(CONFIG, checkpoint, *options)
     # As of several processes, where the model is wrapped.
-    for key, value in dict(RANK=0, WORLD_SIZE=1, MASTER_PORT=29713).items():
-        monkeypatch.setenv(key, str(value))
+    for key, value in dict(RANK='0', WORLD_SIZE='1').items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv('MASTER_PORT', free_port())
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
     launcher = ('--fold', '--launcher', 'pytorch')

@@ -1,7 +1,6 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The statistics of a checkpoint, taken anew by a command."""
 
-import os
 import runpy
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 import mmnorm  # noqa: F401  names what a checkpoint may hold
 from tests.paths import CONFIG, ROOT
+from tests.ports import free_port
 
 Weights = dict[str, torch.Tensor]
 MOMENTS = ('running_mean', 'running_var')
@@ -96,16 +96,12 @@ def test_two_processes_equal_one(call, checkpoints, options, tmp_path):
     call('recalibrate.py', *arguments, one, '--num-batches=3', *pairs)
     command = [
         *(sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2'),
-        *('--master-port=29717', ROOT / 'tools/recalibrate.py', *arguments),
+        *(f'--master-port={free_port()}', ROOT / 'tools/recalibrate.py'),
+        *arguments,
         *(two, '--num-batches=3', '--launcher=pytorch'),
         *('--work-dir', tmp_path, *options),
     ]
-    subprocess.run(
-        list(map(str, command)),
-        check=True,
-        cwd=ROOT,
-        env=os.environ | {'OMP_NUM_THREADS': '1'},
-    )
+    subprocess.run(list(map(str, command)), check=True, cwd=ROOT)
     one, two = load(one), load(two)
     # Each process samples proposals for its heads with its own chance.
     keys = [key for key in one if key.startswith(('backbone', 'neck'))]

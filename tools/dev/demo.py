@@ -1,7 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Make the mini COCO, train Mask R-CNN with BCN on it, show what it learned.
+"""Make the mini COCO, train Mask R-CNN with BCN on it and draw the results.
 
-Everything it writes is in work_dirs/demo.
+All files of the demo are in work_dirs/demo.
 """
 
 import json
@@ -20,15 +20,17 @@ from pycocotools.coco import COCO
 import mmnorm  # noqa: F401  registers the layers
 from studies.records import scalars
 
+from .draw_instances import Instance, draw_rows
+
 TOOLS = Path(__file__).parents[1]
 CONFIG = 'configs/mini/mask-rcnn_r18_fpn_bcn-ws-all_1xb1-3e_mini-coco.py'
 WORK_DIR = Path('work_dirs/demo')
-NUM_PICTURES = 5
+NUM_IMAGES = 5
 MIN_SCORE = 0.3
 
 
 def run(log: str, script: str, *args: str) -> None:
-    """Run a tool with its whole output in a log, and its steps in view."""
+    """Run a tool: write its output to a log, print its training steps."""
     path = WORK_DIR / log
     command = [sys.executable, str(TOOLS / script), *args]
     with path.open('w') as file:
@@ -50,6 +52,7 @@ def run(log: str, script: str, *args: str) -> None:
 
 
 def draw_curves(train: list[dict], val: list[dict], path: Path) -> None:
+    """Draw the losses of the steps and the results of the epochs."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
     left.plot([r['step'] for r in train], [r['loss'] for r in train])
     left.set(xlabel='step', ylabel='loss', ylim=(0, None))
@@ -69,60 +72,39 @@ def draw_curves(train: list[dict], val: list[dict], path: Path) -> None:
 
 
 def draw_pictures(cfg: Config, checkpoint: str, path: Path) -> None:
-    """Held-out pictures: the truth above, what the network sees below."""
+    """Draw validation images: the truth above, the predictions below."""
     model = init_detector(cfg, checkpoint, device='cpu')
     dataset = cfg.val_dataloader.dataset
     root = Path(dataset.data_root)
     coco = COCO(root / dataset.ann_file)
-    whole = [i for i in coco.imgs if len(coco.getAnnIds(i, iscrowd=0)) > 2]
-    names = {c['id']: c['name'] for c in coco.dataset['categories']}
-    figure, axes = plt.subplots(
-        2, NUM_PICTURES, figsize=(2.6 * NUM_PICTURES, 5.4)
-    )
-    for column, image_id in zip(axes.T, whole, strict=False):
-        file = (
-            root / dataset.data_prefix.img / coco.imgs[image_id]['file_name']
-        )
-        image = plt.imread(file)
-        truth = [
-            (coco.annToMask(a) > 0, names[a['category_id']])
-            for a in coco.loadAnns(coco.getAnnIds(image_id, iscrowd=0))
-        ]
-        seen = inference_detector(model, str(file)).pred_instances
-        seen = seen[seen.scores >= MIN_SCORE].numpy()
-        classes = model.dataset_meta['classes']
-        found = [
-            (mask, f'{classes[label]} {score:.2f}')
+    classes = model.dataset_meta['classes']
+    labels = {c['id']: classes.index(c['name']) for c in coco.cats.values()}
+    shown = [i for i in coco.imgs if len(coco.getAnnIds(i, iscrowd=0)) > 2]
+    columns = []
+    for image_id in shown[:NUM_IMAGES]:
+        name = coco.imgs[image_id]['file_name']
+        file = root / dataset.data_prefix.img / name
+        truth = []
+        for annotation in coco.loadAnns(coco.getAnnIds(image_id, iscrowd=0)):
+            label = labels[annotation['category_id']]
+            mask = coco.annToMask(annotation) > 0
+            truth.append(Instance(mask, label, classes[label]))
+        found = inference_detector(model, str(file)).pred_instances
+        found = found[found.scores >= MIN_SCORE].numpy()
+        predicted = [
+            Instance(mask, label, f'{classes[label]} {score:.2f}')
             for mask, label, score in zip(
-                seen.masks, seen.labels, seen.scores, strict=True
+                found.masks, found.labels, found.scores, strict=True
             )
         ]
-        for axis, instances in zip(column, (truth, found), strict=True):
-            _paint(axis, image, instances)
-    axes[0, 0].set_ylabel('truth')
-    axes[1, 0].set_ylabel('predicted')
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-
-
-def _paint(axis, image: np.ndarray, instances: list) -> None:
-    # In gray, because the digits have colors of their own.
-    canvas = image.mean(2, keepdims=True).repeat(3, 2) / 255
-    colors = plt.get_cmap('tab10').colors
-    for i, (mask, _) in enumerate(instances):
-        canvas[mask] = 0.3 * canvas[mask] + 0.7 * np.array(colors[i % 10])
-    axis.imshow(canvas)
-    for i, (mask, text) in enumerate(instances):
-        y, x = (v.mean() for v in np.nonzero(mask)) if mask.any() else (0, 0)
-        box = dict(color=colors[i % 10], alpha=0.8, pad=1, linewidth=0)
-        axis.text(x, y, text, bbox=box, fontsize=7, color='white', ha='center')
-    axis.set(xticks=[], yticks=[])
+        columns.append((plt.imread(file), truth, predicted))
+    draw_rows(columns).savefig(path, dpi=100)
 
 
 def main() -> None:
     WORK_DIR.mkdir(parents=True, exist_ok=True)
     cfg = Config.fromfile(CONFIG)
-    print('[1/4] the mini COCO, made of pictures that ship in scikit-learn')
+    print('[1/4] the mini COCO, made of images that ship in scikit-learn')
     run('data.log', 'dataset_converters/make_mini_coco.py', cfg.data_root)
     print(f'[2/4] training {Path(CONFIG).stem}')
     run('train.log', 'train.py', CONFIG, '--work-dir', str(WORK_DIR))

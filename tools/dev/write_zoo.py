@@ -1,9 +1,10 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Write the configs, metafiles and tables of the zoo, and model-index.yml.
 
-A config is a model of its folder, from _base_, and a recipe: data, learning
-rate and schedule, from configs/_base_. Run it after adding either. With
---check, nothing is written, and the exit status tells whether it would be.
+configs/zoo.yml lists the models of each folder and the recipes of each model;
+published.yml and trained.yml beside it hold results. Run this command after a
+change of these files or of a recipe. With --check, the command writes nothing,
+and its exit status tells whether a file is missing, different or unlisted.
 """
 
 import argparse
@@ -11,30 +12,24 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from mmengine.config import Config
 
 from studies.page import replace_marked
 
+Results = dict[str, dict]  # by the name of a config
+
 ROOT = Path(__file__).parents[2]
-PAPERS = {
-    'syncbn': ('Batch Normalization', '1502.03167'),
-    'gn': ('Group Normalization', '1803.08494'),
-    'bcn': (
-        'Rethinking Normalization and Elimination Singularity in Neural '
-        'Networks',
-        '1911.09738',
-    ),
-    'sn': (
-        'Differentiable Learning-to-Normalize via Switchable Normalization',
-        '1806.10779',
-    ),
-}
-TASKS = {
-    'detection': ('Object Detection',),
-    'instance': ('Object Detection', 'Instance Segmentation'),
-    'semantic': ('Semantic Segmentation',),
+# The folder of recipes for each architecture, and the metric of each task.
+BOXES = {'Object Detection': 'box AP'}
+SEGMENTS = {'Semantic Segmentation': 'mIoU'}
+ARCHITECTURES = {
+    'faster-rcnn': ('detection', BOXES),
+    'mask-rcnn': ('instance', BOXES | {'Instance Segmentation': 'mask AP'}),
+    'deeplabv3': ('semantic', SEGMENTS),
+    'deeplabv3plus': ('semantic', SEGMENTS),
 }
 DATA = {
     'coco': 'COCO',
@@ -42,154 +37,186 @@ DATA = {
     'coco-stuff164k': 'COCO-Stuff 164k',
     'voc12aug': 'Pascal VOC 2012 + Aug',
 }
-CITYSCAPES = ('8xb1_cityscapes', '1xb1_cityscapes')
-COCO = ('8xb1-2x_coco', '8xb2-2x_coco')
-SEMANTIC = (
-    '8xb1-40k_cityscapes-512x1024',
-    '8xb1-80k_cityscapes-512x1024',
-    '4xb2-40k_cityscapes-512x1024',
-    '4xb2-80k_cityscapes-512x1024',
-    '1xb2-160k_cityscapes-512x1024',
-    '1xb2-320k_cityscapes-512x1024',
-    '8xb2-80k_coco-stuff164k-512x512',
-    '4xb4-40k_voc12aug-512x512',
-)
-# Norms whose model is another one for some batches: the batch norm of one
-# image is instance norm, and estimates of few images a step have to be slow.
-VARIANTS = {'_sn-': ('-nobn-', '1xb1'), '_bcn-': ('-slow-', '1xb')}
 LEAF = """\
 {arithmetic}_base_ = [
-    './_base_/{model}.py',  # network, norm
-    '../_base_/{kind}/{recipe}.py',  # data, schedule
+    '{model}',  # network, norm
+    '{recipe}',  # data, schedule
 ]
 """
-# The comment of a recipe on its batch size, learning rate and length.
-ARITHMETIC = re.compile(r'^# \d GPUs? x .*\n(?:# [^A-Z].*\n)*', re.MULTILINE)
+# A recipe has a comment on its batch size and learning rate.
+ARITHMETIC = re.compile(r'^# \d GPUs? x .*\n(?:#.*\n)*', re.MULTILINE)
 
 
-def recipes_of(model: str) -> tuple[str, list[str]]:
-    """The kind of task a model is for, and the recipes it comes with."""
-    architecture, backbone, *_ = model.split('_')
-    if architecture == 'faster-rcnn':
-        times = '1x' if '_gn-ws-' in model else '2x'
-        return 'detection', [f'8xb2-{times}_coco']
-    if architecture == 'mask-rcnn':
-        kind, recipes = 'instance', [*COCO, *CITYSCAPES]
-        if backbone == 'r50':
-            recipes += ['1xb1-2x_coco', '1xb2-2x_coco']
-            recipes += ['8xb1-scratch-6x_coco']
-    else:
-        kind, recipes = 'semantic', [*SEMANTIC]
-        if architecture == 'deeplabv3' and backbone.startswith('r50'):
-            recipes += ['8xb1-80k_cityscapes-769x769']
-    for norm, (variant, batch) in VARIANTS.items():
-        if norm in model:
-            is_variant = variant in model
-            recipes = [r for r in recipes if r.startswith(batch) == is_variant]
-    return kind, recipes
+class Leaf(NamedTuple):
+    """A config of the zoo, and the paths of its model and of its recipe."""
+
+    name: str
+    folder: str
+    model: str
+    recipe: str
+    metrics: dict[str, str]  # of each task
+
+    @property
+    def path(self) -> str:
+        """Return the path from the root of the repository."""
+        return f'{self.folder}/{self.name}.py'
 
 
-@cache  # dozens of configs share a recipe
-def read(kind: str, recipe: str) -> tuple[str, Config]:
-    """What a recipe says of its arithmetic, and what it is."""
-    path = ROOT / f'configs/_base_/{kind}/{recipe}.py'
-    arithmetic = ARITHMETIC.search(path.read_text())
+@cache  # Many configs share a recipe.
+def read_recipe(path: str) -> tuple[str, Config]:
+    """Return the comment of a recipe on its arithmetic, and its config."""
+    arithmetic = ARITHMETIC.search((ROOT / path).read_text())
     if arithmetic is None:
-        sys.exit(f'{path} has no comment such as "# 8 GPUs x 1 image = 8: "')
-    return arithmetic[0], Config.fromfile(path)
+        sys.exit(f'{path} has no comment like "# 8 GPUs x 1 image = 8 images"')
+    return arithmetic[0], Config.fromfile(ROOT / path)
 
 
-def leaf(model: str, kind: str, recipe: str) -> str:
-    """The text of a config."""
-    arithmetic, cfg = read(kind, recipe)
+def make_leaf(leaf: Leaf) -> str:
+    """Return the text of a config."""
+    arithmetic, cfg = read_recipe(leaf.recipe)
     text = LEAF.format(
-        arithmetic=arithmetic, model=model, kind=kind, recipe=recipe
+        arithmetic=arithmetic,
+        model=leaf.model.replace(leaf.folder, '.'),
+        recipe=leaf.recipe.replace('configs', '..'),
     )
     if 'model_settings' in cfg:
         text += 'model = _base_.model_settings\n'
     return text
 
 
-def entry(folder: str, model: str, kind: str, recipe: str) -> dict:
-    """What the metafile says of a config; results come with weights."""
-    _, cfg = read(kind, recipe)
+def make_row(leaf: Leaf, trained: dict[str, float]) -> dict:
+    """Return what the metafile says of a config; only results have metrics."""
+    _, cfg = read_recipe(leaf.recipe)
     loop = cfg.train_cfg
     length = (
         {'Epochs': loop.max_epochs}
         if 'max_epochs' in loop
         else {'Iterations': loop.max_iters}
     )
-    data = DATA[re.sub(r'-\d+x\d+$', '', recipe.split('_')[-1])]
-    name = f'{model}_{recipe}'
+    data = DATA[re.sub(r'-\d+x\d+$', '', leaf.name.split('_')[-1])]
+    metrics = [*leaf.metrics.values()]
+    if trained and [*trained] != metrics:
+        sys.exit(
+            f'configs/trained.yml gives {", ".join(trained)} for {leaf.name}; '
+            f'give {", ".join(metrics)}'
+        )
+    results = [
+        {'Task': task, 'Dataset': data}
+        | ({'Metrics': {metric: trained[metric]}} if trained else {})
+        for task, metric in leaf.metrics.items()
+    ]
     return {
-        'Name': name,
-        'In Collection': f'mmnorm {folder}',
-        'Config': f'configs/{folder}/{name}.py',
+        'Name': leaf.name,
+        'In Collection': leaf.folder.replace('configs/', 'mmnorm '),
+        'Config': leaf.path,
         'Metadata': length | {'Batch Size': cfg.auto_scale_lr.base_batch_size},
-        'Results': [{'Task': t, 'Dataset': data} for t in TASKS[kind]],
+        'Results': results,
     }
 
 
-def metafile(folder: str, models: list[dict]) -> str:
-    title, number = PAPERS[folder]
+def make_metafile(folder: str, paper: dict, rows: list[dict]) -> str:
+    """Return the metafile of a folder."""
     collection = {
-        'Name': f'mmnorm {folder}',
-        'Paper': {'Title': title, 'URL': f'https://arxiv.org/abs/{number}'},
-        'README': f'configs/{folder}/README.md',
+        'Name': folder.replace('configs/', 'mmnorm '),
+        'Paper': paper,
+        'README': f'{folder}/README.md',
     }
-    content = {'Collections': [collection], 'Models': models}
+    content = {'Collections': [collection], 'Models': rows}
     return yaml.safe_dump(content, sort_keys=False, width=79)
 
 
-def tables(models: list[dict], published: dict[str, dict]) -> str:
-    """A table for each task and data set, with a row for each config."""
+def make_tables(
+    leafs: list[Leaf], rows: list[dict], published: Results, trained: Results
+) -> str:
+    """Return a table for each task and data set, with a row per config."""
     groups: dict[str, list[str]] = {}
-    for model in models:
-        name, metadata = model['Name'], model['Metadata']
-        result = model['Results'][-1]
-        is_mask = name.startswith('mask')
-        measure = 'mIoU' if 'Semantic' in result['Task'] else 'box AP'
-        measure += ' / mask AP' * is_mask
-        training = name.split('_')[-2]
-        gpus, per_gpu = training.split('-')[0].split('xb')
-        length = (
-            f'{metadata["Epochs"]} epochs'
-            if 'Epochs' in metadata
-            else f'{metadata["Iterations"]} steps'
-        )
-        other = published.get(name)
+    for leaf, row in zip(leafs, rows, strict=True):
+        result = row['Results'][-1]
+        title = f'{result["Dataset"]}, {result["Task"].lower()}, '
+        title += ' / '.join(leaf.metrics.values())
+        gpus, per_gpu = re.search(r'_(\d+)xb(\d+)', leaf.name).groups()
+        (unit, length), _ = row['Metadata'].items()
+        ours = trained.get(leaf.name, {}).values()
+        ours = ' / '.join(map(str, ours)) or 'not trained yet'
+        other = published.get(leaf.name)
         theirs = f'{other["result"]}, {other["source"]}' if other else ''
-        title = f'{result["Dataset"]}, {result["Task"].lower()}, {measure}'
         groups.setdefault(title, []).append(
-            f'| [{name}]({name}.py) | {gpus} x {per_gpu} | {length} '
-            f'| not trained yet | {theirs} |'
+            f'| [{leaf.name}]({leaf.name}.py) | {gpus} x {per_gpu} '
+            f'| {length} {unit.lower()} | {ours} | {theirs} |'
         )
-    head = '| config | images a step | length | ours | published by others |'
+    head = '| config | GPUs x images | length | ours | published by others |'
     rule = '|---|---|---|---|---|'
     return '\n\n'.join(
-        '\n'.join([f'### {title}', '', head, rule, *rows])
-        for title, rows in groups.items()
+        '\n'.join([f'### {title}', '', head, rule, *lines])
+        for title, lines in groups.items()
     )
+
+
+def read(name: str) -> dict:
+    """Return the content of a file in configs/."""
+    return yaml.safe_load((ROOT / 'configs' / name).read_text())
+
+
+def list_leafs(folder: str, models: dict[str, list[str]]) -> list[Leaf]:
+    """Return the configs of a folder, whose models and recipes exist."""
+    leafs = []
+    for model, recipes in models.items():
+        where, metrics = ARCHITECTURES[model.split('_')[0]]
+        for recipe in recipes:
+            name = f'{model}_{recipe}'
+            bases = (
+                f'{folder}/_base_/{model}.py',
+                f'configs/_base_/{where}/{recipe}.py',
+            )
+            for base in bases:
+                if not (ROOT / base).is_file():
+                    sys.exit(f'configs/zoo.yml: {name} needs {base}; write it')
+            leafs.append(Leaf(name, folder, *bases, metrics))
+    return leafs
+
+
+def make_files(trained: Results) -> dict[str, str]:
+    """Return the text of every file that this command writes, by its path."""
+    published = read('published.yml')
+    files: dict[str, str] = {}
+    names: set[str] = set()
+    for key, content in read('zoo.yml').items():
+        folder = f'configs/{key}'
+        leafs = list_leafs(folder, content['models'])
+        names |= {leaf.name for leaf in leafs}
+        files |= {leaf.path: make_leaf(leaf) for leaf in leafs}
+        rows = [make_row(leaf, trained.get(leaf.name, {})) for leaf in leafs]
+        meta = make_metafile(folder, content['paper'], rows)
+        files[f'{folder}/metafile.yml'] = meta
+        page = f'{folder}/README.md'
+        text = make_tables(leafs, rows, published, trained)
+        files[page] = replace_marked((ROOT / page).read_text(), 'zoo', text)
+    if unknown := (published.keys() | trained.keys()) - names:
+        sys.exit(
+            f'configs/zoo.yml does not list {", ".join(sorted(unknown))}, but '
+            'published.yml or trained.yml has a result of it'
+        )
+    imports = [name for name in files if name.endswith('metafile.yml')]
+    files['model-index.yml'] = yaml.safe_dump({'Import': imports})
+    return files
+
+
+def find_unlisted(files: dict[str, str]) -> list[str]:
+    """Return the configs in folders of the zoo that zoo.yml does not list."""
+    metafiles = [name for name in files if name.endswith('metafile.yml')]
+    paths = {
+        path.relative_to(ROOT).as_posix()
+        for metafile in metafiles
+        for path in (ROOT / metafile).parent.glob('*.py')
+    }
+    return sorted(paths - files.keys())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--check', action='store_true', help='write nothing')
     check = parser.parse_args().check
-    published = yaml.safe_load((ROOT / 'configs/published.yml').read_text())
-    imports = [f'configs/{folder}/metafile.yml' for folder in PAPERS]
-    files = {'model-index.yml': yaml.safe_dump({'Import': imports})}
-    for folder in PAPERS:
-        models = []
-        for path in sorted((ROOT / f'configs/{folder}/_base_').glob('*.py')):
-            kind, recipes = recipes_of(path.stem)
-            for recipe in recipes:
-                models.append(entry(folder, path.stem, kind, recipe))
-                files[models[-1]['Config']] = leaf(path.stem, kind, recipe)
-        files[f'configs/{folder}/metafile.yml'] = metafile(folder, models)
-        page = f'configs/{folder}/README.md'
-        text = tables(models, published)
-        files[page] = replace_marked((ROOT / page).read_text(), 'zoo', text)
+    files = make_files(read('trained.yml'))
     stale = [
         name
         for name, text in files.items()
@@ -197,12 +224,17 @@ def main() -> None:
     ]
     if stale and check:
         sys.exit(
-            f'{", ".join(stale)}: not what the models and recipes say; run '
-            'python -m tools.dev.write_zoo'
+            'configs/zoo.yml and the recipes ask for other text in '
+            f'{", ".join(stale)}; run python -m tools.dev.write_zoo'
         )
     for name in stale:
         (ROOT / name).write_text(files[name])
         print(f'wrote {name}')
+    if unlisted := find_unlisted(files):
+        sys.exit(
+            f'configs/zoo.yml does not list {", ".join(unlisted)}; add the '
+            'config there or delete the file'
+        )
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 _base_ = './8xb1-2x_coco.py'
 
+# Every norm starts from random weights and torchvision's mean and std.
 model_settings = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53],
@@ -13,8 +14,8 @@ model_settings = dict(
         init_cfg=None,
     ),
 )
-# 8 GPUs x 1 image = 8: lr 0.01; random weights need 6 times 12 epochs and one
-# more, as in mmdet's configs/scratch.
+# 8 GPUs x 1 image = 8 images per step; lr is 0.01. Random weights need six
+# times 12 epochs and a further epoch, as in configs/scratch of mmdet.
 train_cfg = dict(max_epochs=73)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, end=500),

@@ -4,6 +4,8 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
 ]
 
-# 8 GPUs x 2 images = 16: lr 0.02, mmdet's own; 24 epochs.
-# Gains, offsets and the logits of switchable norms are not decayed.
-optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))
+# 8 GPUs x 2 images = 16 images per step; mmdet trains them with lr 0.02.
+optim_wrapper = dict(
+    # Weights, biases and mixing logits of norms are not decayed.
+    paramwise_cfg=dict(norm_decay_mult=0.0),
+)

@@ -1,7 +1,6 @@
-# DeepLabV3 with output stride 8. Written out, because mmseg's own models
-# start from the weights of a ResNetV1c that cannot be downloaded any more;
-# this is the plain ResNet of torchvision. The norms are left to bcn/_base_
-# and its like.
+# This is DeepLabV3 with output stride 8 and the plain ResNet of torchvision.
+# mmseg's own models start from weights of a ResNetV1c, and nobody can download
+# those weights any more. The _base_ folder of each norm adds the norm.
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(

@@ -1,4 +1,4 @@
-# As Mask R-CNN here, without masks.
+# This Faster R-CNN is the Mask R-CNN of this folder without masks.
 _base_ = 'mmdet::_base_/models/faster-rcnn_r50_fpn.py'
 
 model = dict(

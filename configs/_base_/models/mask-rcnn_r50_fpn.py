@@ -1,6 +1,5 @@
-# Mask R-CNN with a box head that has convolutions to normalize, and with the
-# statistics of the backbone trained. The norms are left to bcn/_base_ and its
-# like.
+# This Mask R-CNN has a box head with convolutions to normalize, and its
+# backbone updates statistics. The _base_ folder of each norm adds the norm.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 
 model = dict(

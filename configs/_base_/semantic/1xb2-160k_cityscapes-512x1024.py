@@ -1,8 +1,7 @@
-_base_ = './8xb1-40k_cityscapes-512x1024.py'
+_base_ = './4xb2-40k_cityscapes-512x1024.py'
 
-# 1 GPU x 2 images = 2: lr 0.01 * 2 / 8 = 0.0025; 160000 steps see the images
-# of 40000 steps of 8.
-train_dataloader = dict(batch_size=2)
+# 1 GPU x 2 images = 2 images per step; lr is 0.01 * 2 / 8 = 0.0025.
+# The model sees as many images in 160000 steps as 4 GPUs show in 40000.
 optim_wrapper = dict(optimizer=dict(lr=0.0025))
 auto_scale_lr = dict(base_batch_size=2)
 param_scheduler = [

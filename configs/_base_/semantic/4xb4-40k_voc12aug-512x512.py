@@ -36,5 +36,6 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# 4 GPUs x 4 images = 16: lr 0.01 and 40000 steps, mmseg's own.
+# 4 GPUs x 4 images = 16 images per step; mmseg trains them for 40000 steps
+# with lr 0.01.
 auto_scale_lr = dict(enable=False, base_batch_size=16)

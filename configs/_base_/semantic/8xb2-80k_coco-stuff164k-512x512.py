@@ -29,7 +29,8 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# 8 GPUs x 2 images = 16: lr 0.01 and 80000 steps, as mmseg's 4 GPUs x 4.
+# 8 GPUs x 2 images = 16 images per step; mmseg trains as many on 4 GPUs for
+# 80000 steps with lr 0.01.
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=1e-4, end=80000, by_epoch=False)

@@ -18,7 +18,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
-    # After Resize: the truth keeps its size.
+    # Annotations are loaded after Resize, because the truth keeps its size.
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]

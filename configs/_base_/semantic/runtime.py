@@ -1,4 +1,4 @@
-# What every segmenter shares: loaders, optimizer, loops, hooks, logs.
+# Every segmenter shares these loaders, optimizer, loops, hooks and logs.
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True,  # crops have one size
@@ -27,7 +27,7 @@ test_dataloader = val_dataloader
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005),
-    # Gains, offsets and the logits of switchable norms are not decayed.
+    # Weights, biases and mixing logits of norms are not decayed.
     paramwise_cfg=dict(norm_decay_mult=0.0),
 )
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=40000, val_interval=4000)
@@ -47,7 +47,7 @@ default_hooks = dict(
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-# Several scales and mirror images: tools/test.py --tta
+# tools/test.py --tta tests with several scales and mirror images.
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -6,7 +6,7 @@ norms = dict(
 )
 model = dict(
     backbone=dict(
-        # Of the authors, by tools/convert_checkpoint.py bcn-ws.
+        # tools/convert_checkpoint.py bcn-ws converts the authors' weights.
         init_cfg=dict(
             type='Pretrained', checkpoint='checkpoints/rn50_bcn_ws.pth'
         ),

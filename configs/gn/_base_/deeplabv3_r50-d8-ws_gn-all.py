@@ -3,10 +3,10 @@ _base_ = '../../_base_/models/deeplabv3_r50-d8.py'
 norms = dict(norm_cfg=dict(type='mmnorm.GN', num_groups='auto'))
 model = dict(
     backbone=dict(
-        # In the backbone alone: in DeepLab's heads it has cost accuracy,
-        # github.com/mosaicml/composer/pull/1562
+        # Only the backbone has weight standardization, because it cost
+        # accuracy in heads of DeepLab: github.com/mosaicml/composer/pull/1562
         conv_cfg=dict(type='mmnorm.ConvWS'),
-        # The GN+WS weights of joe-siyuan-qiao/WeightStandardization.
+        # These are weights of joe-siyuan-qiao/WeightStandardization.
         init_cfg=dict(
             type='Pretrained', checkpoint='checkpoints/resnet50_gn_ws.pth'
         ),

@@ -6,7 +6,7 @@ norms = dict(
 )
 model = dict(
     backbone=dict(
-        # The GN+WS weights of joe-siyuan-qiao/WeightStandardization.
+        # These are weights of joe-siyuan-qiao/WeightStandardization.
         init_cfg=dict(
             type='Pretrained', checkpoint='checkpoints/resnet50_gn_ws.pth'
         ),

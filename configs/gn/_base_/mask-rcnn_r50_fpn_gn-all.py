@@ -6,7 +6,7 @@ model = dict(
         mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False
     ),
     backbone=dict(
-        # Detectron's R-50-GN, and the pixel values it was trained on.
+        # R-50-GN of Detectron was trained on the pixel values above.
         init_cfg=dict(
             type='Pretrained', checkpoint='checkpoints/resnet50_gn.pth'
         ),

@@ -1,11 +1,12 @@
-# DeepLabV3 for two CPU cores: ResNet-18 of half the width, 64 channels in the
-# heads, pictures of 128 x 256. The norm is left to the leaf configs.
+# This DeepLabV3 for two CPU cores has a ResNet-18 of half the width, 64
+# channels in the heads, and images of 128 x 256.
+# The leaf configs add the norm.
 _base_ = [
     '../../_base_/models/deeplabv3_r50-d8.py',
     '../../_base_/semantic/cityscapes-512x1024.py',
 ]
 
-# A digit covers 1 % of a picture, so the classes of digits weigh more.
+# A digit covers 1 % of an image, and the classes of digits weigh more.
 class_weight = [1.0] * 6 + [5.0] * 2 + [1.0] * 3 + [5.0] * 8
 model = dict(
     data_preprocessor=dict(size=(128, 256)),
@@ -52,7 +53,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# 1 process x 1 image = 1; 2000 steps see each of 400 pictures 5 times.
+# 1 GPU x 1 image = 1 image per step; 2000 steps see 400 images 5 times.
 optim_wrapper = dict(
     optimizer=dict(
         _delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05, fused=True
@@ -68,7 +69,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=1)
 train_cfg = dict(max_iters=2000, val_interval=1000)
 default_hooks = dict(
     checkpoint=dict(interval=1000),
-    # Every tenth picture of each evaluation, in vis_data/vis_image.
+    # vis_data/vis_image holds every tenth image of each evaluation.
     visualization=dict(draw=True, interval=10),
 )
 randomness = dict(seed=0)

@@ -1,6 +1,6 @@
-# Mask R-CNN for two CPU cores: ResNet-18, 64 channels in neck and heads,
-# anchors for digits of 25 to 75 pixels, some tens of proposals.
-# The norm is left to the leaf configs.
+# This Mask R-CNN for two CPU cores has a ResNet-18, 64 channels in neck and
+# heads, anchors for digits of 25 to 75 pixels, and 100 proposals.
+# The leaf configs add the norm.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/default_runtime.py',
@@ -9,7 +9,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         depth=18,
-        frozen_stages=-1,  # trained from scratch: nothing to keep
+        frozen_stages=-1,  # random weights have nothing to keep
         norm_eval=False,
         zero_init_residual=False,
         init_cfg=None,
@@ -116,7 +116,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# 3 epochs of 400 images, one a step: 1200 steps.
+# 1 GPU x 1 image = 1 image per step; 3 epochs of 400 images are 1200 steps.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

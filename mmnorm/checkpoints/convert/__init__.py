@@ -1,2 +1,2 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""State dicts of others, converted to the layers of this package."""
+"""Conversion of other projects' state dicts to the layers of this package."""

@@ -1,9 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The DeepLabV3 of the authors of BCN, as mmseg's.
+"""The BCN authors' DeepLabV3, with the keys of mmseg.
 
-It is the ResNet of torchvision with dilation in its last stage, and an
-``aspp`` that differs from mmseg's ``ASPPHead`` in the order of its branches
-and in the size of the last convolution.
+The model is the ResNet of torchvision with dilation in its last stage, and an
+``aspp`` that differs from ``ASPPHead`` of mmseg in the order of its branches
+and in the size of its last convolution.
 """
 
 import re
@@ -11,7 +11,7 @@ import re
 import torch.nn.functional as F
 
 from .resnet import Result, State, bcn_keys, split
-from .weight_standardization import EPS, scale_input, unbiased_std
+from .weight_standardization import EPS, rescale_statistics, unbiased_std
 
 HEAD = {
     **{f'aspp.aspp{i + 1}': f'aspp_modules.{i}' for i in range(4)},
@@ -20,14 +20,14 @@ HEAD = {
 }
 
 NOTES = [
-    'decode_head.bottleneck: its 1 x 1 filters stand in the middle of 3 x 3, '
-    'and running statistics take back what that changes in WS; outputs are '
-    'the same'
+    'decode_head.bottleneck: its 1 x 1 filters are in the middle of 3 x 3 '
+    'filters, and its running statistics undo what that changes in WS; '
+    'outputs are the same'
 ]
 
 
 def from_bcn_ws_deeplab(state: State) -> Result:
-    """The authors' DeepLabV3 with BCN and WS."""
+    """Convert the authors' DeepLabV3 with BCN and WS."""
     known = r'conv1\.weight|bn1\.|layer[1-4]\.|aspp\.(aspp|conv[23]|bn2)'
     state, unused = split(bcn_keys(state), f'(?!{known})')
     converted = {}
@@ -48,17 +48,17 @@ def from_bcn_ws_deeplab(state: State) -> Result:
 
 
 def _bottleneck(state: State) -> State:
-    """The last convolution of the authors, 1 x 1, in one of 3 x 3."""
+    """Put the 1 x 1 filters of the last convolution into 3 x 3 filters."""
     prefix = 'decode_head.bottleneck'
     if f'{prefix}.conv.weight' not in state:
-        raise ValueError('has no aspp.conv2.weight: it is not whole')
+        raise ValueError('has no aspp.conv2.weight: it is incomplete')
     theirs = state[f'{prefix}.conv.weight']
-    # mmseg has the branch of the whole image first, the authors last.
+    # mmseg has the branch of the whole image first, the authors have it last.
     filters = theirs.roll(theirs.shape[1] // 5, 1).double()
-    # Standardized, the mean would spread over the zeros around.
+    # WS would subtract the mean from the zeros around the filter, too.
     filters = filters - filters.mean(1, keepdim=True)
     ours = F.pad(filters, (1, 1, 1, 1)).to(theirs.dtype)
-    factor = (unbiased_std(theirs) + EPS) / (unbiased_std(ours) + EPS)
-    return {f'{prefix}.conv.weight': ours} | scale_input(
-        state, f'{prefix}.bn.bn', factor
+    ratio = (unbiased_std(theirs) + EPS) / (unbiased_std(ours) + EPS)
+    return {f'{prefix}.conv.weight': ours} | rescale_statistics(
+        state, f'{prefix}.bn.bn', ratio
     )

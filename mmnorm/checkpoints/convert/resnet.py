@@ -1,15 +1,16 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""State dicts of ResNets, from the keys of others to those of OpenMMLab.
+"""State dicts of ResNets, from other projects' keys to those of OpenMMLab.
 
-Each function takes one without prefix and returns the converted one, the keys
-it did not use, and sentences on what it did to numbers.
+Each function ``from_...`` takes a state dict without prefix. It returns the
+converted state dict, the keys it did not use, and sentences on the numbers
+that it changed.
 """
 
 import re
 
 from torch import Tensor
 
-from .weight_standardization import inside_over_outside, scale_input
+from .weight_standardization import output_ratio, rescale_statistics
 
 State = dict[str, Tensor]
 Result = tuple[State, list[str], list[str]]
@@ -17,23 +18,29 @@ RUNNING = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
 def split(state: State, unused: str) -> tuple[State, list[str]]:
-    """What to convert, and the keys that match a regular expression."""
+    """Return the entries to convert, and the keys of all other entries.
+
+    Args:
+        state: A state dict.
+        unused: A regular expression that matches the keys to leave out.
+    """
     out = [key for key in state if re.match(unused, key)]
     return {k: v for k, v in state.items() if k not in out}, out
 
 
 def without_classifier(state: State) -> tuple[State, list[str]]:
+    """Leave out the classifier of torchvision or of Detectron."""
     return split(state, r'fc\.|pred_')
 
 
 def from_bn(state: State) -> Result:
-    """Batch norms: BCN, SN and SyncBN load their entries as they are."""
+    """Keep batch norms: BCN, SN and SyncBN load their entries as they are."""
     state, unused = without_classifier(state)
     return state, unused, []
 
 
 def from_bn_to_gn(state: State) -> Result:
-    """Batch norms as group norms: the gains stay, the statistics go."""
+    """Turn batch norms into group norms with the same weights and biases."""
     state, unused = without_classifier(state)
     norms = {
         key.removesuffix('.running_mean')
@@ -46,7 +53,7 @@ def from_bn_to_gn(state: State) -> Result:
         if norm in norms and name in RUNNING:
             unused.append(key)
         elif norm in norms:
-            # mmcv puts the kind of a norm into its name.
+            # mmcv names a norm after its type.
             norm = re.sub(r'(^|\.)bn(\d*)$', r'\1gn\2', norm)
             converted[f'{norm}.{name}'] = value
         else:
@@ -55,12 +62,12 @@ def from_bn_to_gn(state: State) -> Result:
 
 
 def bcn_keys(state: State) -> State:
-    """The authors' BCN: ``pbn`` is ``bn``, and (1, G, 1) is (G)."""
+    """Rename the authors' ``pbn`` to ``bn``, and reshape (1, G, 1) to (G)."""
     converted = {}
     for key, value in state.items():
         module, _, name = key.rpartition('.')
         if module.endswith('.pbn'):
-            converted[f'{module[:-3]}bn.{name}'] = value
+            converted[f'{module.removesuffix("pbn")}bn.{name}'] = value
         elif f'{module}.pbn.weight' in state:
             converted[key] = value.flatten()
         else:
@@ -69,11 +76,15 @@ def bcn_keys(state: State) -> State:
 
 
 def from_bcn_ws(state: State) -> Result:
-    """The authors' BCN with WS, for ImageNet."""
+    """Convert the authors' BCN with WS for ImageNet."""
     state, unused = without_classifier(state)
     state = bcn_keys(state)
-    factors = []
-    for norm in [k[:-16] for k in state if k.endswith('.bn.running_mean')]:
+    end = '.bn.running_mean'
+    norms = [key.removesuffix(end) for key in state if key.endswith(end)]
+    if not norms:
+        raise ValueError('has no running_mean of a BCN: it is incomplete')
+    ratios = []
+    for norm in norms:
         conv = re.sub(r'bn(\d+)$', r'conv\1', norm)
         conv = re.sub(r'downsample\.1$', 'downsample.0', conv)
         if f'{conv}.weight' not in state:
@@ -81,19 +92,20 @@ def from_bcn_ws(state: State) -> Result:
                 f'has {norm}, but no {conv}.weight before it: these are not '
                 'the keys of a ResNet of the authors'
             )
-        factor = inside_over_outside(state[f'{conv}.weight'])
-        state |= scale_input(state, f'{norm}.bn', factor)
-        factors += [factor.min().item(), factor.max().item()]
+        ratio = output_ratio(state[f'{conv}.weight'])
+        state |= rescale_statistics(state, f'{norm}.bn', ratio)
+        ratios += [ratio.min().item(), ratio.max().item()]
     note = (
-        f'running statistics of {len(factors) // 2} norms multiplied by '
-        f'{min(factors):.4g} to {max(factors):.4g}, filter by filter, for WS '
-        'with its epsilon outside the root; outputs are the same'
+        f'running statistics of {len(norms)} norms multiplied by '
+        f'{min(ratios):.4g} to {max(ratios):.4g}, filter by filter, because '
+        'the authors put the epsilon of WS inside the root and ConvWS puts it '
+        'outside; outputs are the same'
     )
     return state, unused, [note]
 
 
 def from_sn(state: State) -> Result:
-    """The authors' SN: ``sn1`` is ``bn1``, and everything has one axis."""
+    """Rename the authors' ``sn1`` to ``bn1``, and flatten every parameter."""
     if 'sn_out.weight' in state:
         raise ValueError(
             'is a ResNetV2SN, with norms before its convolutions, for which '
@@ -116,7 +128,7 @@ def from_sn(state: State) -> Result:
 
 
 def from_gn(state: State) -> Result:
-    """Group norms: of Detectron, of the authors of WS, or of OpenMMLab."""
+    """Rename group norms of Detectron, the authors of WS, or OpenMMLab."""
     state, unused = without_classifier(state)
     converted = {}
     for key, value in state.items():
@@ -134,7 +146,7 @@ def from_gn(state: State) -> Result:
 
 
 def _from_detectron(blob: str) -> str | None:
-    """The key of a blob such as res2_0_branch2a_gn_s."""
+    """Return the key of a blob such as ``res2_0_branch2a_gn_s``."""
     found = re.fullmatch(
         r'(?:conv1|res(\d)_(\d+)_branch(1|2[abc]))_(w|gn_s|gn_b)', blob
     )
@@ -148,6 +160,6 @@ def _from_detectron(blob: str) -> str | None:
     else:
         prefix = f'layer{int(stage) - 1}.{block}.'
         number = ' abc'.index(branch[1])
-    kind = 'conv' if name == 'w' else 'gn'
-    module = str(int(name != 'w')) if number is None else f'{kind}{number}'
+    layer = 'conv' if name == 'w' else 'gn'
+    module = str(int(name != 'w')) if number is None else f'{layer}{number}'
     return f'{prefix}{module}.{"bias" if name == "gn_b" else "weight"}'

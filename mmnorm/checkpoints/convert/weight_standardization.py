@@ -1,19 +1,20 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Weight standardization of others, with the epsilon in another place.
+r"""Conversion between two forms of weight standardization.
 
 :class:`mmnorm.ConvWS` divides a filter of standard deviation s by
-:math:`s + \\epsilon`, the BCN files for ImageNet were trained with
-:math:`\\sqrt{s^2 + \\epsilon}`. So each output channel here is theirs times
+:math:`s + \epsilon`. The BCN authors' files for ImageNet were trained with
+:math:`\sqrt{s^2 + \epsilon}`. Each output channel of ``ConvWS`` is therefore
+the authors' output channel times
 
 .. math::
-    k = \\frac{\\sqrt{s^2 + \\epsilon}}{s + \\epsilon},
+    k = \frac{\sqrt{s^2 + \epsilon}}{s + \epsilon}.
 
-and the batch part of the norm behind takes that back, exactly, if its running
-statistics are those of the channel times k. The filters stay as they are. To
-scale them instead is possible, by :math:`s + \\sqrt{s^2 + \\epsilon}`, but
-they would shrink about tenfold; as only the direction of a standardized
-filter counts, training would turn it a hundred times as fast at the same
-learning rate.
+The batch part of the norm that follows undoes this factor exactly, if its
+running statistics are those of the channel times k. The filters stay as they
+are. Scaling the filters instead is possible, by :math:`s + \sqrt{s^2 +
+\epsilon}`, but they would shrink about tenfold. Only the direction of a
+standardized filter counts, so training would turn a filter a hundred times as
+fast at the same learning rate.
 """
 
 from collections.abc import Iterable
@@ -22,13 +23,13 @@ import torch
 from torch import Tensor
 
 EPS = 1e-5
-"""Of all the layers here and all the files: of norms and filters alike."""
+"""The epsilon of all norms and all filters, here and in the files."""
 TRAINED_MEAN = 1.1
 """Median size of filters' means, in standard errors, that shows training."""
 
 
-def inside_over_outside(weight: Tensor) -> Tensor:
-    """The k of each filter, in float64.
+def output_ratio(weight: Tensor) -> Tensor:
+    """Return the k of each filter, in float64.
 
     Shape:
         - weight: :math:`(C_{out}, C_{in}, *)`.
@@ -39,40 +40,48 @@ def inside_over_outside(weight: Tensor) -> Tensor:
 
 
 def unbiased_std(weight: Tensor) -> Tensor:
-    """Of each filter, in float64."""
+    """Return the standard deviation of each filter, in float64."""
     return weight.double().flatten(1).std(1)
 
 
-def scale_input(
-    state: dict[str, Tensor], norm: str, factor: Tensor
+def rescale_statistics(
+    state: dict[str, Tensor], norm: str, ratio: Tensor
 ) -> dict[str, Tensor]:
-    """The running statistics with which a batch norm gives what it gave.
+    """Return running statistics that undo a factor on the input of a norm.
 
     Args:
-        state: Where the running statistics are.
+        state: A state dict with the running statistics.
         norm: The prefix of their keys.
-        factor: What each channel of the input is multiplied by.
+        ratio: The factor of each input channel.
+
+    Raises:
+        ValueError: If a key is missing. The message is the predicate of a
+            sentence about the file.
     """
-    mean = state[f'{norm}.running_mean'].double() * factor
-    # The output depends on var + eps, and that is what scales.
-    var = state[f'{norm}.running_var'].double()
-    var = ((var + EPS) * factor.square() - EPS).clamp(min=0)
-    return {
-        f'{norm}.running_mean': mean.to(state[f'{norm}.running_mean'].dtype),
-        f'{norm}.running_var': var.to(state[f'{norm}.running_var'].dtype),
-    }
+    keys = f'{norm}.running_mean', f'{norm}.running_var'
+    for key in keys:
+        if key not in state:
+            raise ValueError(f'has no {key}: it is incomplete')
+    old_mean, old_var = (state[key] for key in keys)
+    mean = old_mean.double() * ratio
+    # The output depends on var + eps, and this sum is what scales.
+    var = (old_var.double() + EPS) * ratio.square() - EPS
+    new = mean.to(old_mean), var.clamp(min=0).to(old_var)
+    return dict(zip(keys, new, strict=True))
 
 
 def looks_standardized(weights: Iterable[Tensor]) -> bool:
-    """Whether filters look as if trained with weight standardization.
+    """Return whether filters look trained with weight standardization.
 
-    It leaves their means without a gradient, so under SGD these stay those of
-    random filters, or decay: their median size is 0.67 standard errors or
-    less, under Adam somewhat more. Without it they are trained, and grow.
-    That is no proof: a file that has seen few steps looks standardized.
+    Weight standardization gives the mean of a filter no gradient. Under SGD
+    the means stay those of random filters, or decay: their median size is at
+    most 0.67 standard errors, and somewhat more under Adam. Without weight
+    standardization the means are trained, and grow. The result is no proof:
+    filters that were trained for few steps look standardized.
 
     Args:
-        weights: Of convolutions; those of few weights a filter are left out.
+        weights: Weights of convolutions. Filters with fewer than 16 numbers
+            are ignored.
     """
     medians = []
     for weight in weights:

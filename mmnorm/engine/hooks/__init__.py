@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What ``custom_hooks`` can name; one file a hook."""
+"""Hooks for ``custom_hooks`` of a config."""
 
 from .fuse_norm_act_hook import FuseNormActHook
 from .recalibrate_hook import RecalibrateHook

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Fused activations, asked for by a config."""
+"""Fused activations for a model that a config names."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -10,7 +10,7 @@ from mmnorm.registry import HOOKS
 
 @HOOKS.register_module()
 class FuseNormActHook(Hook):
-    """Calls :func:`mmnorm.fuse_norm_act` before training or testing.
+    """A hook that calls :func:`mmnorm.fuse_norm_act` before a run.
 
     Example::
 

@@ -20,52 +20,52 @@ from mmnorm.registry import HOOKS
 
 @HOOKS.register_module()
 class RecalibrateHook(Hook):
-    """Make running statistics exact before they are used: PreciseBN.
+    """A hook that makes running statistics exact before an evaluation.
 
-    What :func:`mmnorm.precise.recalibrate` says of layers and data, and
-    of what stays the same, holds here.
+    The hook calls :func:`mmnorm.precise.recalibrate`, which is PreciseBN,
+    with batches of the training data.
 
-    - It comes before validation, before the checkpoint of the same step is
-      saved, and at the end of training. A checkpoint of a step without
-      validation holds the statistics of training.
-    - It comes before a test, where the training data is there.
+    - The hook recalibrates before each validation, before the checkpoint of
+      the same step is saved, and at the end of training. The checkpoint of a
+      step without validation holds the statistics of training.
+    - The hook recalibrates before a test if the training data exists.
     - Training keeps the new statistics, as with PreciseBN of fvcore. Norms of
-      batch statistics do not read them, so weights come out as without the
-      hook; an estimated BCN goes on from them.
-    - With EMAHook the averaged model is recalibrated, for that is the one
-      that is evaluated.
+      batch statistics do not read them in training, so the weights come out
+      as without the hook. An estimated BCN continues from the new statistics.
+    - With EMAHook the hook recalibrates the averaged model, because mmengine
+      evaluates that model.
 
     Args:
-        num_batches: Training batches of each process.
+        num_batches: Training batches per process.
 
     Raises:
         ValueError: If ``num_batches`` is less than 1.
-        TypeError: If ``train_dataloader`` is an object and no config.
+        TypeError: If ``train_dataloader`` is an object instead of a config.
 
     Example::
 
         custom_hooks = [dict(type='mmnorm.RecalibrateHook', num_batches=200)]
     """
 
-    # After weights are averaged and estimates exchanged, before checkpoints
-    # are saved.
+    # The hook runs after weights are averaged and estimates are moved, and
+    # before checkpoints are saved.
     priority = 'LOW'
 
     def __init__(self, num_batches: int = 200) -> None:
         if num_batches < 1:
             raise ValueError(
-                f'RecalibrateHook.num_batches={num_batches}: set it to 1 or '
-                'more'
+                f'RecalibrateHook.num_batches={num_batches}: set num_batches '
+                'to 1 or more'
             )
         self.num_batches = num_batches
         self.dataset: Dataset | None = None
         self.step = 0
-        self.last: int | None = None
+        self.recalibrated_step: int | None = None
 
     def before_train(self, runner: Runner) -> None:
         if isinstance(runner._train_dataloader, DataLoader):
             raise TypeError(
-                'RecalibrateHook makes a data loader of its own: give '
+                'RecalibrateHook builds its own data loader: give '
                 'train_dataloader as a dict, not as a DataLoader'
             )
         self.dataset = runner.train_dataloader.dataset
@@ -93,15 +93,15 @@ class RecalibrateHook(Hook):
             self._recalibrate(runner)
 
     def before_val(self, runner: Runner) -> None:
-        # For loops of other kinds, and intervals that change on the way.
-        if self.last != self.step:
+        # Other loops, and intervals that change, end up here.
+        if self.recalibrated_step != self.step:
             self._recalibrate(runner)
 
     def before_test(self, runner: Runner) -> None:
         self._recalibrate(runner)
 
     def _recalibrate(self, runner: Runner) -> None:
-        self.last = self.step
+        self.recalibrated_step = self.step
         if self.dataset is None:
             self.dataset = _find_training_data(runner)
         if self.dataset is None:
@@ -110,24 +110,24 @@ class RecalibrateHook(Hook):
         averages = [h for h in runner.hooks if isinstance(h, EMAHook)]
         for hook in averages:
             model = _unwrapped(hook.ema_model.module)
-        shifts = recalibrate_on(
+        changes = recalibrate_on(
             self.dataset, runner, model, self.num_batches, self.step
         )
         for hook in averages:
             if not hook.ema_model.update_buffers:
-                # Averaged weights are evaluated with the buffers of others.
-                for ours, new in zip(
+                # mmengine evaluates averaged weights with these buffers.
+                for old, new in zip(
                     source.buffers(), model.buffers(), strict=True
                 ):
-                    ours.copy_(new)
-        said = f'running statistics of {len(shifts)} norms recalibrated'
-        if shifts:
-            name = max(shifts, key=lambda name: shifts[name].mean)
-            said += (
-                f'; {name} moved farthest, its mean by '
-                f'{shifts[name].mean:.3f} standard deviations'
+                    old.copy_(new)
+        message = f'running statistics of {len(changes)} norms recalibrated'
+        if changes:
+            name = max(changes, key=lambda name: changes[name].mean)
+            message += (
+                f'; the mean of {name} moved farthest, by '
+                f'{changes[name].mean:.3f} standard deviations'
             )
-        print_log(said, 'current')
+        print_log(message, 'current')
 
 
 def _validates_after(done: int, last: int, runner: Runner) -> bool:
@@ -141,11 +141,12 @@ def _find_training_data(runner: Runner) -> Dataset | None:
     if runner._train_dataloader is not None:
         try:
             return training_data(runner)
-        # Data sets of mmseg assert that their files are there.
+        # The data sets of mmseg assert that their files exist.
         except (OSError, AssertionError) as error:
             why = str(error)
     print_log(
-        f'running statistics stay as they are, without training data: {why}',
+        'running statistics stay as they are for lack of training data: '
+        f'{why}',
         'current',
         logging.WARNING,
     )

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Training that ends the same whether or not it was interrupted."""
+"""Training with the same result whether or not it was interrupted."""
 
 import random
 
@@ -14,21 +14,21 @@ from mmnorm.registry import HOOKS
 
 @HOOKS.register_module()
 class RepeatableHook(Hook):
-    """Draw the chance of every step from the seed and its number alone.
+    """A hook that seeds the random numbers of each step by its number.
 
-    mmengine restores weights, optimizer and schedules when it resumes, and
-    the seed, but not how far the random numbers had been drawn; so sampled
-    proposals and augmentations differ from those of an uninterrupted run.
-    With this hook they are the same, at any number of processes, for runs
-    that resume at the start of an epoch and load data in the main process
-    (``num_workers=0``); with workers, only the augmentations differ.
+    When mmengine resumes a run, it restores the weights, the optimizer, the
+    schedules and the seed, but not the state of the random numbers. Sampled
+    proposals and augmentations then differ from those of an uninterrupted
+    run. With this hook both runs are equal, for any number of processes, if
+    the run resumes at the start of an epoch and loads data in the main
+    process (``num_workers=0``). With workers, only the augmentations differ.
 
     Example::
 
         custom_hooks = [dict(type='mmnorm.RepeatableHook')]
     """
 
-    # After every hook that could draw.
+    # The hook runs after all hooks that could draw random numbers.
     priority = 'LOWEST'
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -47,10 +47,10 @@ class RepeatableHook(Hook):
         self._seed(runner, runner.iter)
 
     def _seed(self, runner: Runner, step: int) -> None:
-        draw = step * get_world_size() + get_rank()
-        # One generator a step: seeds in a row would be related.
-        state = np.random.SeedSequence((runner.seed, draw)).generate_state(3)
+        number = step * get_world_size() + get_rank()
+        # Generators with consecutive seeds would be correlated.
+        state = np.random.SeedSequence((runner.seed, number)).generate_state(3)
         random.seed(int(state[0]))
-        # The generator that mmdet and mmcv draw from is the global one.
+        # mmdet and mmcv draw from the global generator.
         np.random.seed(state[1])  # noqa: NPY002
         torch.manual_seed(int(state[2]))

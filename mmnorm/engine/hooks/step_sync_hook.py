@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The reduction that BCN with ``sync='step'`` needs after each step."""
+"""The all-reduce that BCN with ``sync='step'`` needs after each step."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -10,7 +10,7 @@ from mmnorm.registry import HOOKS
 
 @HOOKS.register_module()
 class StepSyncHook(Hook):
-    """Calls :class:`mmnorm.StepSync` after each training step.
+    """A hook that calls :class:`mmnorm.StepSync` after each training step.
 
     Example::
 
@@ -18,7 +18,7 @@ class StepSyncHook(Hook):
         custom_hooks = [dict(type='mmnorm.StepSyncHook')]
     """
 
-    # Before averaged weights are taken and checkpoints saved.
+    # The hook runs before weights are averaged and checkpoints are saved.
     priority = 'ABOVE_NORMAL'
 
     def before_train(self, runner: Runner) -> None:

@@ -1,2 +1,2 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Build and run what a config asks for."""
+"""Building and running the training or the test of a config."""

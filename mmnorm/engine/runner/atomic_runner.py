@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""A runner whose checkpoints are whole or not there."""
+"""A runner that writes whole checkpoints or none."""
 
 import os
 from pathlib import Path
@@ -9,20 +9,21 @@ from mmengine.runner import Runner
 
 
 class AtomicRunner(Runner):
-    """mmengine's runner, but for how it writes a checkpoint.
+    """A runner of mmengine that writes checkpoints atomically.
 
-    mmengine writes it under its final name, so a full disk or a kill leaves
-    half a file there. This one writes beside it and renames.
+    mmengine writes a checkpoint under its final name, so a full disk or a
+    killed process leaves half a file there. This runner writes the file
+    under another name and then renames the file.
 
     Raises:
-        OSError: If the checkpoint cannot be written. It names the file; the
-            checkpoints before it are as they were.
+        CheckpointError: If a checkpoint cannot be written. The message names
+            the file; earlier checkpoints stay as they were.
     """
 
     def save_checkpoint(
         self, out_dir: str, filename: str, *args, **kwargs
     ) -> None:
-        if '://' in str(out_dir):  # a store that is no file system
+        if '://' in str(out_dir):  # not a file system
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
         part = f'{filename}.part'
@@ -34,10 +35,10 @@ class AtomicRunner(Runner):
             Path(out_dir, part).unlink(missing_ok=True)
             raise CheckpointError(
                 f'checkpoint {str(Path(out_dir, filename))!r} could not be '
-                f'written ({error.strerror or error}); the ones before it are '
-                'whole: make room, then go on with --resume'
+                f'written ({error.strerror or error}); earlier checkpoints '
+                'are whole: free some space, then continue with --resume'
             ) from error
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written."""
+    """An error that a checkpoint could not be written."""

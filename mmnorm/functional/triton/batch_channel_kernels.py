@@ -13,17 +13,19 @@ a block of channels where there are no groups.
 import triton
 import triton.language as tl
 
+from .specialization import kernel_for_any
+
 # The numbers of images, channels and groups are of the run, and pointers may
 # be of any alignment, so that nothing compiles twice but for BLOCK, the
 # channels of a group rounded up.
-kernel = triton.jit(
-    do_not_specialize=(
+kernel = kernel_for_any(
+    sizes=(
         'num_channels',
         'num_images',
         'channels_per_group',
         'channels_per_weight',
     ),
-    do_not_specialize_on_alignment=(
+    pointers=(
         'batch_mean_ptr',
         'batch_var_ptr',
         'beta_ptr',

@@ -8,14 +8,16 @@ The sums are in float64, as :mod:`mmnorm.functional.statistics` says.
 import triton
 import triton.language as tl
 
-kernel = triton.jit(
-    do_not_specialize=(
+from .specialization import kernel_for_any
+
+kernel = kernel_for_any(
+    sizes=(
         'num_channels',
         'num_images',
         'num_pixels',
         'num_planes',
     ),
-    do_not_specialize_on_alignment=(
+    pointers=(
         'grad_mean_ptr',
         'grad_sums_ptr',
         'grad_var_ptr',

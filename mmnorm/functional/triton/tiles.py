@@ -15,17 +15,19 @@ know the difference.
 import triton
 import triton.language as tl
 
+from .specialization import kernel_for_any
+
 # By itself, Triton would compile again for a size that is 1 or a multiple of
 # 16, and for each way in which small tensors happen to lie in memory.
-kernel = triton.jit(
-    do_not_specialize=(
+kernel = kernel_for_any(
+    sizes=(
         'chunk_size',
         'chunk_tiles',
         'num_pixels',
         'num_planes',
         'num_rows',
     ),
-    do_not_specialize_on_alignment=(
+    pointers=(
         'grad_mean_ptr',
         'grad_var_ptr',
         'mean_ptr',

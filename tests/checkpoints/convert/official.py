@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The models of the authors as their formulas read.
+"""The authors' models, written as their formulas.
 
 A model here is a function of its state dict, with the authors' keys and
-shapes, computed in float64.
+shapes, and computes in float64.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ EPS = 1e-5
 
 
 def standardize_inside(weight: Tensor) -> Tensor:
-    """WS of the BCN authors' ImageNet code: epsilon inside the root."""
+    """Standardize as the BCN authors' ImageNet code: epsilon in the root."""
     filters = weight.flatten(1)
     filters = filters - filters.mean(1, keepdim=True)
     var = filters.square().sum(1, keepdim=True) / (filters.shape[1] - 1)
@@ -27,7 +27,7 @@ def standardize_inside(weight: Tensor) -> Tensor:
 
 
 def standardize_outside(weight: Tensor) -> Tensor:
-    """WS of the WS authors, and of the BCN authors' DeepLab."""
+    """Standardize as the WS authors and the BCN authors' DeepLab do."""
     filters = weight.flatten(1)
     filters = filters - filters.mean(1, keepdim=True)
     var = filters.square().sum(1, keepdim=True) / (filters.shape[1] - 1)
@@ -40,8 +40,8 @@ def bn(x: Tensor, state: State, name: str) -> Tensor:
 
 
 def gn(x: Tensor, state: State, name: str) -> Tensor:
-    gains = state[f'{name}.weight'], state[f'{name}.bias']
-    return group_norm(x, 32, *(gain.flatten() for gain in gains), EPS)
+    weight, bias = (state[f'{name}.{key}'] for key in ('weight', 'bias'))
+    return group_norm(x, 32, weight.flatten(), bias.flatten(), EPS)
 
 
 def bcn(x: Tensor, state: State, name: str) -> Tensor:
@@ -49,19 +49,19 @@ def bcn(x: Tensor, state: State, name: str) -> Tensor:
 
 
 def bcn_of_bn(x: Tensor, state: State, name: str) -> Tensor:
-    """What BCN is to make of a plain batch norm: the channel part at 1, 0."""
+    """Compute BCN with a plain batch norm and an untrained channel part."""
     one = torch.ones(32, dtype=x.dtype)
     return group_norm(bn(x, state, name), 32, one, 0 * one, EPS)
 
 
 def sn(x: Tensor, state: State, name: str, correction: int = 0) -> Tensor:
-    """With biased variances, or as the code has it, with a correction."""
+    """Compute SN; the authors' code has a correction of 1, the paper 0."""
     means, variances = [], []
-    for dims, shown in (((2, 3), correction), ((1, 2, 3), 0)):
+    for dims, unbias in (((2, 3), correction), ((1, 2, 3), 0)):
         mean = x.mean(dims, keepdim=True)
         means.append(mean)
-        variances.append(x.var(dims, correction=shown, keepdim=True))
-    if correction:  # that of the instances is in the layers'
+        variances.append(x.var(dims, correction=unbias, keepdim=True))
+    if correction:  # the layer variance comes from the instance variances
         second = (variances[0] + means[0].square()).mean(1, keepdim=True)
         variances[1] = second - means[1].square()
     means.append(state[f'{name}.running_mean'].view(1, -1, 1, 1))
@@ -100,15 +100,15 @@ def resnet(
     letters: str = 'bn',
     last: tuple[int, int] = (2, 1),
 ) -> list[Tensor]:
-    """The features of the four stages of a ResNet of torchvision.
+    """Compute the features of the four stages of a ResNet of torchvision.
 
     Args:
         x: Images.
-        state: Its state dict.
+        state: The state dict.
         norm: The norm.
-        standardize: What is done to filters.
-        letters: What the names of the norms begin with.
-        last: Stride of the last stage, and dilation but for its first block.
+        standardize: The standardization of the filters.
+        letters: The first letters of the names of the norms.
+        last: Stride of the last stage, and dilation after its first block.
     """
 
     def step(x, block, number, stride=1, dilation=1):
@@ -142,7 +142,7 @@ def resnet(
 
 
 def deeplab(x: Tensor, state: State, norm: Norm) -> Tensor:
-    """Scores of the BCN authors' DeepLabV3, at the size of the images."""
+    """Compute the logits of the BCN authors' DeepLabV3 for each pixel."""
 
     def step(x, conv, name, dilation=1):
         weight = standardize_outside(state[f'aspp.{conv}.weight'])

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The models that converted weights go into."""
+"""The models that load converted weights."""
 
 import torch
 from mmdet.models import ResNet, ResNeXt
@@ -11,7 +11,7 @@ WS = dict(type='mmnorm.ConvWS')
 
 
 def assert_near(actual: Tensor, expected: Tensor) -> None:
-    """To 1e-6 of the largest number there is."""
+    """Compare to 1e-6 of the largest expected number."""
     scale = expected.abs().max().item()
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6 * scale)
 
@@ -23,5 +23,5 @@ def backbone(depth: int, norm: str, conv_cfg=None, **options) -> nn.Module:
 
 
 def features(model: nn.Module) -> tuple[Tensor, ...]:
-    model.double().eval()  # mmdet's return None
+    model.double().eval()  # eval of mmdet's ResNet returns None
     return model(images())

@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Files in the layouts of the authors, and images.
+"""Files in the authors' formats, and images.
 
-Their numbers are random; running statistics are those of a file's own
-activations, so that nothing blows up.
+The numbers are random. ``measured`` gives a file the running statistics of
+its own activations, because random ones would let the activations overflow.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from .official import Norm, State
 
 
 def torchvision_file(name: str) -> State:
-    """A BN ResNet of torchvision, its statistics not yet measured."""
+    """Make a BN ResNet of torchvision with random statistics."""
     with torch.device('meta'):
         shapes = getattr(torchvision.models, name)().state_dict()
     return {key: numbers(key, value.shape) for key, value in shapes.items()}
@@ -26,7 +26,7 @@ def numbers(key: str, shape: tuple[int, ...]) -> Tensor:
     if key.endswith('num_batches_tracked'):
         return torch.tensor(450000)
     if len(shape) == 4:
-        # Filters of small deviation are where the epsilon of WS matters.
+        # The epsilon of WS matters where the deviation of a filter is small.
         std = 10 ** torch.empty(shape[0], 1, 1, 1).uniform_(-3, -1)
         return std * torch.randn(shape)
     if key.endswith('running_var'):
@@ -44,7 +44,7 @@ def norms_of(state: State) -> list[str]:
 
 
 def bcn_file(state: State, groups: int = 32) -> State:
-    """The BCN authors' layout of a BN one."""
+    """Turn a file with BN into the BCN authors' format."""
     norms = norms_of(state)
     out = {}
     for key, value in state.items():
@@ -56,9 +56,9 @@ def bcn_file(state: State, groups: int = 32) -> State:
     return out
 
 
-def deeplab_file(name: str) -> State:
-    """The BCN authors' DeepLabV3, with 21 classes."""
-    state = torchvision_file(name)
+def deeplab_file(resnet: str) -> State:
+    """Make the BCN authors' DeepLabV3 with 21 classes."""
+    state = torchvision_file(resnet)
     state = {k: v for k, v in state.items() if not k.startswith('fc.')}
     convs = {f'aspp{i}': f'aspp{i}_bn' for i in range(1, 6)}
     for conv, norm in (convs | {'conv2': 'bn2'}).items():
@@ -66,15 +66,15 @@ def deeplab_file(name: str) -> State:
         size = 3 if conv in ('aspp2', 'aspp3', 'aspp4') else 1
         key = f'aspp.{conv}.weight'
         state[key] = numbers(key, (256, inputs, size, size))
-        for what in ('weight', 'bias', 'running_mean', 'running_var'):
-            state[f'aspp.{norm}.{what}'] = numbers(what, (256,))
+        for name in ('weight', 'bias', 'running_mean', 'running_var'):
+            state[f'aspp.{norm}.{name}'] = numbers(name, (256,))
     state['aspp.conv3.weight'] = torch.randn(21, 256, 1, 1) / 16
     state['aspp.conv3.bias'] = torch.randn(21)
     return bcn_file(state)
 
 
 def sn_file(state: State) -> State:
-    """The SN authors' layout of a BN one."""
+    """Turn a file with BN into the SN authors' format."""
     out = {}
     for key, value in state.items():
         norm, _, name = key.rpartition('.')
@@ -92,13 +92,13 @@ def sn_file(state: State) -> State:
 
 
 def gn_file(state: State) -> State:
-    """The WS authors' layout of a BN one: the names are those of BN."""
+    """Turn a file with BN into the WS authors' format, with names of BN."""
     ends = ('running_mean', 'running_var', 'num_batches_tracked')
     return {k: v for k, v in state.items() if not k.endswith(ends)}
 
 
 def detectron_file(state: State) -> State:
-    """Detectron's names of a GN ResNet."""
+    """Turn a file with BN into a GN ResNet with the names of Detectron."""
     out = {}
     for key, value in gn_file(state).items():
         *path, module, name = key.split('.')
@@ -123,23 +123,23 @@ def detectron_file(state: State) -> State:
 
 
 def measured(state: State, forward: Callable, norm: Norm, inner: str = ''):
-    """A file with the running statistics of its own activations.
+    """Give a file the running statistics of its own activations.
 
     Args:
         state: The file.
         forward: Called with the state dict in float64 and a norm.
         norm: The norm.
-        inner: Between the name of a norm and that of its statistics.
+        inner: The name between those of a norm and of its statistics.
     """
     doubles = double(state)
 
     def measure(x: Tensor, state: State, name: str) -> Tensor:
-        for what, value in (
+        for entry, value in (
             ('running_mean', x.mean((0, 2, 3))),
             ('running_var', x.var((0, 2, 3), correction=0)),
         ):
-            key = f'{name}{inner}.{what}'
-            # What a file can hold.
+            key = f'{name}{inner}.{entry}'
+            # A file holds float32.
             state[key] = value.view_as(state[key]).float().double()
         return norm(x, state, name)
 
@@ -157,5 +157,5 @@ def double(state: State) -> State:
 def images(size: int = 96) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, 3, size, size, generator=generator).double()
-    # Neighbors are alike in pictures.
+    # Neighboring pixels of an image are similar.
     return F.avg_pool2d(x, 5, 1, 2) * 5

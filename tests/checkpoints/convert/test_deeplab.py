@@ -68,8 +68,8 @@ def test_deeplab():
     assert_near(scores, official.deeplab(x, double(theirs), official.bcn))
 
 
-def test_deep_stem_has_no_place():
-    # Three convolutions without a norm between; OpenMMLab's have norms.
+def test_deep_stem_is_unused():
+    # The authors have no norm between the three convolutions, OpenMMLab has.
     state = synthetic.deeplab_file('resnet50')
     del state['conv1.weight']
     stem = {f'conv1.{i}.weight': torch.ones(64, 3, 3, 3) for i in range(3)}
@@ -78,7 +78,7 @@ def test_deep_stem_has_no_place():
     assert 'backbone.conv1.weight' not in converted.state_dict
 
 
-def test_half_a_file_is_refused():
+def test_incomplete_file_is_refused():
     state = synthetic.deeplab_file('resnet50')
     del state['aspp.conv2.weight']
     with pytest.raises(ValueError, match='has no aspp.conv2.weight'):

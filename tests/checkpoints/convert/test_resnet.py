@@ -11,7 +11,7 @@ from .ours import WS, assert_near, backbone, features
 from .synthetic import double, images
 
 
-def test_conversion_leaves_its_input_alone():
+def test_conversion_does_not_change_its_input():
     state = synthetic.bcn_file(synthetic.torchvision_file('resnet18'))
     before = {key: value.clone() for key, value in state.items()}
     convert('bcn-ws', state)
@@ -37,7 +37,7 @@ def test_detectron():
         assert_near(actual, expected)
 
 
-def test_gn_of_openmmlab_is_verified():
+def test_gn_of_openmmlab_stays_as_it_is():
     state = backbone(50, 'GN', WS).state_dict()
     converted = convert('gn-ws', state_of({'state_dict': state, 'meta': {}}))
     assert converted.state_dict.keys() == state.keys()
@@ -74,4 +74,12 @@ def test_norm_without_a_convolution_is_refused():
     with pytest.raises(
         ValueError, match='has layer1.0.bn2, but no layer1.0.conv2'
     ):
+        convert('bcn-ws', state)
+
+
+@pytest.mark.parametrize('entry', ['running_mean', 'running_var'])
+def test_file_without_statistics_is_refused(entry):
+    state = synthetic.bcn_file(synthetic.torchvision_file('resnet18'))
+    state = {k: v for k, v in state.items() if not k.endswith(entry)}
+    with pytest.raises(ValueError, match=f'has no .*{entry}.* it is incomp'):
         convert('bcn-ws', state)

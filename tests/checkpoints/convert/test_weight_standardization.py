@@ -5,9 +5,9 @@ from torch import nn
 
 from mmnorm import ConvWS, SyncBN
 from mmnorm.checkpoints.convert.weight_standardization import (
-    inside_over_outside,
     looks_standardized,
-    scale_input,
+    output_ratio,
+    rescale_statistics,
     unbiased_std,
 )
 
@@ -17,14 +17,14 @@ from .official import standardize_inside, standardize_outside
 @pytest.mark.parametrize('scale', [10, 1, 1e-1, 1e-2, 1e-3, 1e-5, 1e-8, 0])
 def test_ratio_of_the_two_forms(scale):
     weight = scale * torch.randn(6, 4, 3, 3).double()
-    ratio = inside_over_outside(weight).view(-1, 1, 1, 1)
+    ratio = output_ratio(weight).view(-1, 1, 1, 1)
     torch.testing.assert_close(
         ratio * standardize_inside(weight), standardize_outside(weight)
     )
 
 
 @pytest.mark.parametrize('scale', [1e-1, 1e-2, 1e-3, 1e-5, 1e-8, 1e-20])
-def test_norm_takes_the_ratio_back(scale):
+def test_rescaled_statistics_undo_the_ratio(scale):
     conv = ConvWS(4, 6, 3, bias=False).double().requires_grad_(False)
     conv.weight.data = scale * torch.randn(6, 4, 3, 3).float().double()
     x = torch.randn(2, 4, 8, 8).double()
@@ -34,7 +34,7 @@ def test_norm_takes_the_ratio_back(scale):
     norm.running_var.copy_(theirs.var((0, 2, 3)))
     expected = norm(theirs)
     state = {f'n.{k}': v.float() for k, v in norm.state_dict().items()}
-    scaled = scale_input(state, 'n', inside_over_outside(conv.weight))
+    scaled = rescale_statistics(state, 'n', output_ratio(conv.weight))
     assert all(value.dtype is torch.float32 for value in scaled.values())
     norm.running_mean.copy_(scaled['n.running_mean'])
     norm.running_var.copy_(scaled['n.running_var'])
@@ -51,7 +51,7 @@ def test_std_is_that_of_the_layer():
 
 
 def trained(conv: nn.Module) -> torch.Tensor:
-    """Filters after some steps of looking for the brightest quarter."""
+    """Return filters that were trained to find the brightest quarter."""
     net = nn.Sequential(conv, SyncBN(32), nn.ReLU(), nn.Conv2d(32, 4, 4))
     step = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
     for _ in range(60):
@@ -71,7 +71,7 @@ def test_training_without_standardization_shows():
     assert not looks_standardized([trained(nn.Conv2d(32, 32, 3, bias=False))])
 
 
-def test_nothing_to_tell_by():
+def test_too_few_numbers_look_standardized():
     assert looks_standardized([])
     assert looks_standardized(
         [torch.ones(8, 4, 1, 1), torch.ones(8, 32, 1, 1)]

@@ -6,163 +6,39 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric
-from mmengine.model import BaseModel, BaseTTAModel
-from mmengine.registry import DATASETS, METRICS, MODELS
-from mmengine.runner import Runner
+from mmengine.model import BaseTTAModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmnorm import BCN, RecalibrateHook, SyncBN
+from mmnorm import RecalibrateHook
+from mmnorm.precise import training_batches
 from mmnorm.precise.training_batches import recalibrate_on, training_data
 
-MOMENTS = ('running_mean', 'running_var')
-EPOCHS = dict(by_epoch=True, max_epochs=2)
-
-
-@MODELS.register_module()
-class RecalibrateNet(BaseModel):
-    """Two norms, and some chance."""
-
-    def __init__(self, norm: str) -> None:
-        super().__init__()
-        layers = dict(SyncBN=SyncBN, BCN=BCN, BatchNorm=nn.BatchNorm2d)
-        norm = layers[norm]
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 32, 1), norm(32), nn.Conv2d(32, 32, 1), norm(32)
-        )
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        x = torch.stack(inputs)
-        if mode != 'loss':
-            return [self.layers(x).mean()] * len(x)
-        y = self.layers(x + torch.rand_like(x))
-        return {'loss': y[:, :7].square().sum() + y.sum()}
-
-
-@DATASETS.register_module()
-class RecalibrateData(torch.utils.data.Dataset):
-    """Pictures, and a pipeline that draws and counts."""
-
-    built = 0
-
-    def __init__(self, number: int, is_there: bool = True) -> None:
-        RecalibrateData.built += 1
-        if not is_there:
-            raise FileNotFoundError('train2017/000.jpg')
-        self.number, self.drawn = number, 0
-
-    def __len__(self) -> int:
-        return self.number
-
-    def __getitem__(self, i: int) -> dict[str, Tensor]:
-        self.drawn += 1
-        generator = torch.Generator().manual_seed(i)
-        x = torch.randn(3, 4, 4, generator=generator)
-        return dict(inputs=(i + 1) * x + torch.rand(1))
-
-
-@METRICS.register_module()
-class RecalibrateMetric(BaseMetric):
-    def process(self, data_batch, data_samples) -> None:
-        self.results.append(0.0)
-
-    def compute_metrics(self, results: list) -> dict[str, float]:
-        return {'number': len(results)}
-
-
-def loader(number: int = 6, is_there: bool = True, **sampler) -> dict:
-    return dict(
-        dataset=dict(type=RecalibrateData, number=number, is_there=is_there),
-        batch_size=2,
-        sampler=dict(type='DefaultSampler', shuffle=True) | sampler,
-        collate_fn=dict(type='pseudo_collate'),
-    )
-
-
-def make_runner(
-    folder: Path,
-    norm: str = 'SyncBN',
-    hook: bool = True,
-    train_cfg: dict | None = EPOCHS,
-    interval: int = 1,
-    **settings,
-) -> Runner:
-    hooks = [dict(type='mmnorm.RecalibrateHook', num_batches=4)] * hook
-    torch.manual_seed(0)
-    by_epoch = (train_cfg or EPOCHS)['by_epoch']
-    settings = {
-        'train_dataloader': loader(),
-        'train_cfg': train_cfg,
-        'optim_wrapper': dict(optimizer=dict(type='SGD', lr=1e-3)),
-        'val_dataloader': loader(2),
-        'val_cfg': dict(),
-        'val_evaluator': dict(type=RecalibrateMetric),
-        'test_dataloader': loader(2),
-        'custom_hooks': hooks,
-    } | settings
-    return Runner(
-        MODELS.build(dict(type=RecalibrateNet, norm=norm)),
-        str(folder),
-        test_cfg=dict(),
-        test_evaluator=dict(type=RecalibrateMetric),
-        default_hooks=dict(
-            checkpoint=dict(
-                type='CheckpointHook', interval=interval, by_epoch=by_epoch
-            )
-        ),
-        randomness=dict(seed=0),
-        log_level='WARNING',
-        **settings,
-    )
-
-
-def moments(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in state.items() if k.endswith(MOMENTS)}
-
-
-def rest(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v for k, v in state.items() if not k.endswith(MOMENTS)}
-
-
-def assert_same(actual: dict, expected: dict) -> None:
-    assert actual.keys() == expected.keys()
-    for key, value in expected.items():
-        torch.testing.assert_close(actual[key], value, rtol=0, atol=0, msg=key)
-
-
-def load(path: Path) -> dict[str, Tensor]:
-    return torch.load(path, weights_only=True)['state_dict']
-
-
-def recorded(runner: Runner, function: str) -> list[dict[str, Tensor]]:
-    """What the statistics of the model are each time a function starts."""
-    seen = []
-    old = getattr(runner.model, function)
-
-    def record(*args, **kwargs):
-        seen.append(moments(runner.model.state_dict()))
-        return old(*args, **kwargs)
-
-    setattr(runner.model, function, record)
-    return seen
+from .runs import (
+    RecalibrateData,
+    assert_same,
+    load,
+    loader,
+    make_runner,
+    moments,
+    record_moments,
+    rest,
+)
 
 
 @pytest.fixture
 def calls(monkeypatch) -> list[nn.Module]:
-    """The models that were recalibrated."""
-    from mmnorm.engine.hooks import recalibrate as module
-
-    seen, real = [], module.recalibrate
+    """Record the models that are recalibrated."""
+    models, real = [], training_batches.recalibrate
 
     def recalibrate(model: nn.Module, batches: object) -> dict:
         batches = list(batches)
-        assert len(batches) == 3  # all there are
-        seen.append(model)
+        assert len(batches) == 3  # the whole data set
+        models.append(model)
         return real(model, batches)
 
-    monkeypatch.setattr(module, 'recalibrate', recalibrate)
-    return seen
+    monkeypatch.setattr(training_batches, 'recalibrate', recalibrate)
+    return models
 
 
 @pytest.mark.parametrize(
@@ -184,10 +60,10 @@ def test_validated_and_saved_statistics_are_the_same(
         train_cfg=train_cfg,
         interval=1 if train_cfg['by_epoch'] else 2,
     )
-    validated = recorded(runner, 'val_step')
+    validated = record_moments(runner, 'val_step')
     built = RecalibrateData.built
     runner.train()
-    assert RecalibrateData.built == built + 2  # of training and validation
+    assert RecalibrateData.built == built + 2  # training and validation
     assert len(calls) == 2
     assert len(validated) == 2
     for seen, name in zip(validated, checkpoints, strict=True):
@@ -197,7 +73,7 @@ def test_validated_and_saved_statistics_are_the_same(
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
-def test_weights_come_out_as_without_it(tmp_path, by_epoch):
+def test_weights_are_those_without_the_hook(tmp_path, by_epoch):
     train_cfg = dict(by_epoch=True, max_epochs=2)
     sampler = {}
     if not by_epoch:
@@ -213,16 +89,16 @@ def test_weights_come_out_as_without_it(tmp_path, by_epoch):
         )
         states.append(runner.train().state_dict())
         assert runner.train_dataloader.dataset.drawn == 12
-    without, with_it = states
-    assert_same(rest(with_it), rest(without))
-    for key, value in moments(with_it).items():
-        assert not torch.allclose(value, without[key]), key
+    without_hook, with_hook = states
+    assert_same(rest(with_hook), rest(without_hook))
+    for key, value in moments(with_hook).items():
+        assert not torch.allclose(value, without_hook[key]), key
 
 
-def test_training_goes_on_from_the_new_estimates(tmp_path):
+def test_training_continues_from_the_new_estimates(tmp_path):
     runner = make_runner(tmp_path, 'BCN')
-    trained = recorded(runner, 'train_step')
-    validated = recorded(runner, 'val_step')
+    trained = record_moments(runner, 'train_step')
+    validated = record_moments(runner, 'val_step')
     runner.train()
     assert_same(trained[3], validated[0])
 
@@ -232,7 +108,7 @@ def test_averaged_model_is_recalibrated(tmp_path, update_buffers, calls):
     ema = dict(type='EMAHook', update_buffers=update_buffers, momentum=0.5)
     hook = dict(type='mmnorm.RecalibrateHook', num_batches=4)
     runner = make_runner(tmp_path, custom_hooks=[hook, ema])
-    validated = recorded(runner, 'val_step')
+    validated = record_moments(runner, 'val_step')
     runner.train()
     (average,) = [h.ema_model for h in runner.hooks if hasattr(h, 'ema_model')]
     assert calls == [average.module] * 2
@@ -244,20 +120,20 @@ def test_training_without_validation(tmp_path, calls):
     nothing = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
     runner = make_runner(tmp_path, **nothing)
     runner.train()
-    assert len(calls) == 1  # at its end
+    assert len(calls) == 1  # at the end
     saved = moments(load(tmp_path / 'epoch_2.pth'))
     assert_same(saved, moments(runner.model.state_dict()))
 
 
 @pytest.mark.parametrize(
-    ('val_interval', 'times'), [(1, 3), (2, 2), (3, 1), (5, 1)]
+    ('val_interval', 'number'), [(1, 3), (2, 2), (3, 1), (5, 1)]
 )
-def test_as_often_as_it_validates(tmp_path, calls, val_interval, times):
+def test_once_per_validation(tmp_path, calls, val_interval, number):
     train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=val_interval)
     runner = make_runner(tmp_path, train_cfg=train_cfg)
-    validated = recorded(runner, 'val_step')
+    validated = record_moments(runner, 'val_step')
     runner.train()
-    assert len(calls) == len(validated) == times
+    assert len(calls) == len(validated) == number
 
 
 def test_interval_that_changes(tmp_path, calls):
@@ -265,7 +141,7 @@ def test_interval_that_changes(tmp_path, calls):
         by_epoch=True, max_epochs=4, val_interval=3, dynamic_intervals=[(3, 1)]
     )
     runner = make_runner(tmp_path, train_cfg=train_cfg)
-    validated = recorded(runner, 'val_step')
+    validated = record_moments(runner, 'val_step')
     runner.train()
     assert len(calls) == len(validated) == 3
 
@@ -274,7 +150,7 @@ def test_before_a_test(tmp_path, calls):
     make_runner(tmp_path, hook=False).train()
     path = tmp_path / 'epoch_2.pth'
     runner = make_runner(tmp_path, load_from=str(path))
-    tested = recorded(runner, 'test_step')
+    tested = record_moments(runner, 'test_step')
     runner.test()
     assert len(calls) == 1
     (seen,) = tested
@@ -298,7 +174,7 @@ def test_test_without_training_data(tmp_path, caplog, train, why):
         )
     runner = make_runner(tmp_path, load_from=str(path), **settings)
     runner.logger.addHandler(caplog.handler)
-    tested = recorded(runner, 'test_step')
+    tested = record_moments(runner, 'test_step')
     with caplog.at_level(logging.WARNING):
         runner.test()
     assert 'running statistics stay as they are' in caplog.text
@@ -306,7 +182,7 @@ def test_test_without_training_data(tmp_path, caplog, train, why):
     assert_same(tested[0], moments(load(path)))
 
 
-class Several(BaseTTAModel):
+class OneView(BaseTTAModel):
     def test_step(self, data: dict) -> list:
         return self.module.test_step(data)
 
@@ -317,12 +193,12 @@ class Several(BaseTTAModel):
 def test_model_of_test_time_augmentation(tmp_path, calls):
     runner = make_runner(tmp_path)
     inner = runner.model
-    runner.model = Several(inner)
+    runner.model = OneView(inner)
     runner.test()
     assert calls == [inner]
 
 
-def test_chance_is_that_of_seed_and_step(tmp_path):
+def test_seed_and_step_determine_the_random_numbers(tmp_path):
     runner = make_runner(tmp_path)
     data = training_data(runner)
     seen = []
@@ -334,11 +210,11 @@ def test_chance_is_that_of_seed_and_step(tmp_path):
     assert not seen[2]['layers.1.running_mean'].equal(
         seen[0]['layers.1.running_mean']
     )
-    assert data.drawn == 0  # a copy was
+    assert data.drawn == 0  # a copy drew
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(ValueError, match='num_batches=0: set it to 1 or more'):
+    with pytest.raises(ValueError, match='set num_batches to 1 or more'):
         RecalibrateHook(0)
     data = DataLoader(RecalibrateData(4), batch_size=2)
     runner = make_runner(tmp_path, train_dataloader=data)
@@ -346,7 +222,7 @@ def test_wrong_arguments(tmp_path):
         runner.train()
 
 
-def by_ranks(rank: int, folder: Path) -> dict[str, Tensor]:
+def recalibrated_by(rank: int, folder: Path) -> dict[str, Tensor]:
     runner = make_runner(
         folder,
         'BatchNorm',
@@ -358,5 +234,5 @@ def by_ranks(rank: int, folder: Path) -> dict[str, Tensor]:
 
 
 def test_processes_agree(ranks, tmp_path):
-    first, second = ranks(2).run(by_ranks, tmp_path)
+    first, second = ranks(2).run(recalibrated_by, tmp_path)
     assert_same(first, second)

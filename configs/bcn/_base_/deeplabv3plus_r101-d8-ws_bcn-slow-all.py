@@ -1,5 +1,0 @@
-_base_ = './deeplabv3plus_r101-d8-ws_bcn-all.py'
-
-# 0.1 / 8: the estimates of one GPU follow as many images as those of eight.
-norms = dict(norm_cfg=dict(momentum=0.0125))
-model = dict(backbone=norms, decode_head=norms, auxiliary_head=norms)

@@ -1,5 +1,0 @@
-# 8 GPUs x 1 image = 8: lr 0.02 * 8 / 16 = 0.01
-_base_ = [
-    './_base_/mask-rcnn_r101_fpn_bcn-all.py',  # network, norm
-    '../_base_/instance/8xb1-2x_coco.py',  # data, schedule
-]

@@ -1,6 +1,0 @@
-# 8 GPUs x 1 image = 8: lr 0.01, mmdet's own.
-_base_ = [
-    './_base_/mask-rcnn_r50_fpn_bcn-ws-all.py',  # network, norm
-    '../_base_/instance/8xb1_cityscapes.py',  # data, schedule
-]
-model = _base_.model_settings

@@ -1,7 +1,0 @@
-_base_ = './deeplabv3plus_r50-d8-ws_gn-all.py'
-
-model = dict(
-    backbone=dict(
-        depth=101, init_cfg=dict(checkpoint='checkpoints/resnet101_gn_ws.pth')
-    )
-)

@@ -1,8 +1,0 @@
-_base_ = '../../_base_/models/deeplabv3plus_r50-d8.py'
-
-norms = dict(norm_cfg=dict(type='mmnorm.SN'))
-model = dict(
-    backbone=norms,
-    decode_head=norms,
-    auxiliary_head=norms,
-)

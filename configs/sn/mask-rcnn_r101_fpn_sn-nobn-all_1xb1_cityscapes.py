@@ -1,7 +1,0 @@
-# 1 GPU x 1 image = 1: lr 0.01 * 1 / 8 = 0.00125; epochs, and so the images
-# seen, are those of 8 GPUs.
-_base_ = [
-    './_base_/mask-rcnn_r101_fpn_sn-nobn-all.py',  # network, norm
-    '../_base_/instance/1xb1_cityscapes.py',  # data, schedule
-]
-model = _base_.model_settings

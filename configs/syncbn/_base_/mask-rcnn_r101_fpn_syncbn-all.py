@@ -1,7 +1,0 @@
-_base_ = './mask-rcnn_r50_fpn_syncbn-all.py'
-
-model = dict(
-    backbone=dict(
-        depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')
-    )
-)

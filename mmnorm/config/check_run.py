@@ -1,0 +1,72 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Check in a second what a config needs for a run, before the run starts.
+
+The thorough check of all data is ``check_data``.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config
+
+from .layer_types import layer_type_error
+
+
+def run_error(
+    cfg: Config, keys: tuple[str, ...], splits: tuple[str, ...]
+) -> str | None:
+    """Return in one sentence why a run cannot start, or None.
+
+    Args:
+        cfg: The config.
+        keys: Keys that the run needs.
+        splits: The data loaders of the run: 'train', 'val' or 'test'.
+    """
+    for key in keys:
+        if cfg.get(key) is None:
+            return f'the config has no {key}'
+    return layer_type_error(cfg) or _annotation_error(cfg, splits)
+
+
+def _annotation_error(cfg: Config, splits: tuple[str, ...]) -> str | None:
+    for split in splits:
+        for dataset in _datasets(cfg.get(f'{split}_dataloader')):
+            if not dataset['ann_file']:
+                continue
+            path = Path(dataset.get('data_root') or '') / dataset['ann_file']
+            key = f'{split}_dataloader.dataset.ann_file'
+            if not path.is_file():
+                return (
+                    f'{key}: {str(path)!r} does not exist: prepare the '
+                    'dataset, or set data_root and ann_file to where it is'
+                )
+            if path.suffix == '.json' and not _looks_like_json(path):
+                size = path.stat().st_size
+                return (
+                    f'{key}: {str(path)!r} ({size} bytes) is not a JSON '
+                    'object: it is empty, truncated or another file; write '
+                    'it anew'
+                )
+    return None
+
+
+def _datasets(node: object) -> Iterator[dict]:
+    # Wrappers such as RepeatDataset and ConcatDataset hold data sets.
+    if isinstance(node, dict):
+        if 'ann_file' in node:
+            yield node
+        for value in node.values():
+            yield from _datasets(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _datasets(value)
+
+
+def _looks_like_json(path: Path) -> bool:
+    # The first and last bytes show that a file is truncated, and the run
+    # itself reads the file once more.
+    with path.open('rb') as file:
+        head = file.read(64).lstrip()
+        file.seek(-min(64, path.stat().st_size), 2)
+        tail = file.read().rstrip()
+    return head.startswith(b'{') and tail.endswith(b'}')

@@ -1,0 +1,132 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Fit a schedule to another number of images per step."""
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from mmengine.config import Config
+
+from .write_config import Source, Statement
+
+# Keys of a scheduler that count steps.
+STEPS = ('begin', 'end', 'milestones', 'step_size', 'T_max')
+
+
+class Batch(NamedTuple):
+    """How many images a training step takes; None is unknown.
+
+    Attributes:
+        base: Images per step that the schedule of the base is made for.
+        gpus: Number of GPUs.
+        size: Images per GPU.
+    """
+
+    base: int | None
+    gpus: int | None
+    size: int | None
+
+    @property
+    def images(self) -> int | None:
+        """Images per step on all GPUs."""
+        if self.gpus is None or self.size is None:
+            return None
+        return self.gpus * self.size
+
+
+def read_batch(
+    cfg: Config, name: str, batch_size: int | None, gpus: int | None
+) -> Batch:
+    """Return how many images a step takes with a config.
+
+    Args:
+        cfg: The config.
+        name: Its name, which may say the numbers, as in ``4xb2``.
+        batch_size: Images per GPU, or None for those of the config.
+        gpus: Number of GPUs, or None for those of the config.
+    """
+    images = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+    if images is None and (named := re.search(r'(\d+)xb(\d+)', name)):
+        images = int(named[1]) * int(named[2])
+    base_size = cfg.get('train_dataloader', {}).get('batch_size')
+    if gpus is None and images is not None and base_size is not None:
+        gpus = max(images // base_size, 1)
+    return Batch(images, gpus, batch_size or base_size)
+
+
+class Schedule(NamedTuple):
+    """What changes in a schedule.
+
+    Attributes:
+        statements: Statements of the new config, but for the optimizer.
+        lr: The new learning rate, or None for that of the base.
+        note: A line for the user.
+    """
+
+    statements: list[Statement]
+    lr: str | None
+    note: str
+
+
+def scale_schedule(cfg: Config, batch: Batch) -> Schedule:
+    """Scale the learning rate, and train on as many images as before.
+
+    Args:
+        cfg: The config with the old schedule.
+        batch: The old and the new number of images per step.
+    """
+    loader = ('train_dataloader', {'batch_size': str(batch.size)})
+    lr = cfg.get('optim_wrapper', {}).get('optimizer', {}).get('lr')
+    if None in (batch.base, batch.images, lr):
+        size = cfg.get('train_dataloader', {}).get('batch_size')
+        statements = [('', *loader)] if batch.size != size else []
+        note = 'the base has no batch size to scale lr from'
+        return Schedule(statements, None, note)
+    old, new = batch.base, batch.images
+    scaled = f'{lr * new / old:.6g}'
+    note = (
+        f'{count(batch.gpus, "GPU")} x {count(batch.size, "image")} = {new}; '
+        f'lr {lr:.6g} * {new} / {old} = {scaled}'
+    )
+    statements = [(f'{note}.', *loader)]
+    if 'auto_scale_lr' in cfg:
+        statements.append(('', 'auto_scale_lr', {'base_batch_size': str(new)}))
+    steps = (cfg.get('train_cfg') or {}).get('max_iters')
+    if steps is not None and new != old:
+        equation = f'{steps} * {old} / {new} = {round(steps * old / new)}'
+        note += f'; {equation} steps'
+        statements += _stretch(cfg, Fraction(old, new), f'Steps: {equation}.')
+    return Schedule(statements, scaled, note)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things, such as '1 GPU' or '2 GPUs'."""
+    return f'{number} {noun}{"s" if number > 1 else ""}'
+
+
+def _stretch(cfg: Config, factor: Fraction, comment: str) -> list[Statement]:
+    # The schedule in ``factor`` times as many steps.
+    def stretched(key: str, value: object) -> object:
+        if key == 'eta_min':  # a learning rate
+            return float(f'{value / float(factor):.6g}')
+        if isinstance(value, (list, tuple)):
+            return [stretched(key, member) for member in value]
+        return round(value * factor) if key in STEPS else value
+
+    def steps(node: dict, *keys: str) -> dict[str, Source]:
+        return {k: str(round(node[k] * factor)) for k in keys if k in node}
+
+    loop = steps(cfg.train_cfg, 'max_iters', 'val_interval')
+    schedulers = [
+        {k: repr(stretched(k, v)) for k, v in scheduler.items()}
+        for scheduler in cfg.get('param_scheduler') or []
+    ]
+    statements = [
+        (comment, 'train_cfg', loop),
+        ('', 'param_scheduler', schedulers),
+    ]
+    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    if not hook.get('by_epoch', True):
+        hooks = {'checkpoint': steps(hook, 'interval')}
+        statements.append(('', 'default_hooks', hooks))
+    return statements

@@ -1,0 +1,60 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+import pytest
+from mmengine.config import Config
+
+from mmnorm.config.check_run import run_error
+
+KEYS = ('model', 'train_cfg')
+
+
+@pytest.fixture
+def cfg(tmp_path) -> Config:
+    (tmp_path / 'ann.json').write_text('{"images": []}')
+    dataset = dict(data_root=str(tmp_path), ann_file='ann.json')
+    repeated = dict(type='RepeatDataset', dataset=dataset)
+    pair = dict(datasets=[repeated, dict(ann_file='')])
+    return Config(
+        dict(
+            model=dict(type='Net', norm_cfg=dict(type='BCN')),
+            train_cfg=dict(max_epochs=1),
+            train_dataloader=dict(dataset=pair),
+            val_dataloader=None,
+        )
+    )
+
+
+def test_run_that_can_start(cfg):
+    assert run_error(cfg, KEYS, ('train', 'val')) is None
+
+
+@pytest.mark.parametrize('value', [None, 'nothing'])
+def test_missing_key(cfg, value):
+    cfg.train_cfg = value
+    error = 'the config has no train_cfg' if value is None else None
+    assert run_error(cfg, KEYS, ()) == error
+    assert run_error(cfg, ('model',), ()) is None
+
+
+def test_unknown_layer(cfg):
+    cfg.model.norm_cfg.type = 'BCM'
+    assert "model.norm_cfg.type='BCM' is not" in run_error(cfg, KEYS, ())
+
+
+@pytest.mark.parametrize(
+    ('text', 'why'),
+    [
+        (None, "ann.json' does not exist: prepare the dataset"),
+        ('', "ann.json' (0 bytes) is not a JSON object"),
+        ('{"images": [', "ann.json' (12 bytes) is not a JSON object"),
+        ('[1]', "ann.json' (3 bytes) is not a JSON object"),
+    ],
+)
+def test_annotations(cfg, tmp_path, text, why):
+    path = tmp_path / 'ann.json'
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    error = run_error(cfg, KEYS, ('train',))
+    assert error.startswith("train_dataloader.dataset.ann_file: '")
+    assert why in error
+    assert run_error(cfg, KEYS, ('val',)) is None

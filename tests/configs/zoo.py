@@ -1,0 +1,68 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The tests of the configs share the meaning of a name and build models.
+
+Names are ``architecture_backbone[_neck]_norms_training_data``.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch.nn import Module
+
+from mmnorm import BCN
+
+ROOT = Path(__file__).parents[2] / 'configs'
+# mmdet and mmseg have these learning rates per image.
+RATES = {
+    'coco': 0.02 / 16,
+    'cityscapes': 0.01 / 8,
+    'cityscapes-512x1024': 0.01 / 8,
+    'cityscapes-769x769': 0.01 / 8,
+    'coco-stuff164k-512x512': 0.01 / 16,
+    'voc12aug-512x512': 0.01 / 16,
+    'mini-coco': 1e-3,
+    'mini-cityscapes': 1e-3,
+}
+
+
+class Name(NamedTuple):
+    architecture: str
+    depth: int
+    norm: str
+    options: tuple[str, ...]  # ws, nobn, 1gpu
+    gpus: int
+    per_gpu: int
+    schedule: str
+    data: str
+
+    @classmethod
+    def parse(cls, stem: str) -> 'Name':
+        architecture, backbone, *_, norms, training, data = stem.split('_')
+        norm, *options = norms.removesuffix('-all').split('-')
+        if backbone.endswith('-ws'):
+            options.append('ws')
+        batch, _, schedule = training.partition('-')
+        gpus, per_gpu = map(int, batch.split('xb'))
+        depth = int(re.match(r'r(\d+)', backbone)[1])
+        rest = gpus, per_gpu, schedule, data
+        return cls(architecture, depth, norm, tuple(options), *rest)
+
+
+def build(cfg: Config) -> Module:
+    """Build a model without memory or time for weights."""
+    scope = DefaultScope.overwrite_default_scope(cfg.default_scope)
+    with scope, torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+def momenta(model: Module) -> set[float]:
+    """Return the momenta of all BCN layers with estimated statistics."""
+    return {
+        module.bn.momentum
+        for module in model.modules()
+        if isinstance(module, BCN) and module.estimate
+    }

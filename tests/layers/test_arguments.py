@@ -1,0 +1,71 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Every argument is checked where it is set, with one sentence."""
+
+import pytest
+
+from mmnorm import BCN, GN, SN, ConvWS, SyncBN
+from mmnorm.layers.arguments import resolve_num_groups
+
+NORMS = {'BCN': BCN, 'GN': GN, 'SN': SN, 'SyncBN': SyncBN}
+BATCH = ('BCN', 'SN', 'SyncBN')
+# Argument, wrong values, layers that take it.
+WRONG = (
+    ('num_features', (0, -8, 8.0, '8', None, True), NORMS),
+    ('eps', (-1, '1e-5', None, float('nan'), float('inf'), True), NORMS),
+    ('momentum', (2, -0.1, 'abc', float('nan'), True), BATCH),
+    ('group_size', (0, -1, 2.0, '2', True), BATCH),
+    ('num_groups', (0, -4, 2.0, 'all', None, True), ('BCN', 'GN')),
+    ('estimate', ('yes', 1, None), ('BCN',)),
+    ('channel_affine', ('plane', None, True), ('BCN',)),
+    ('sync', ('often', 1, None), ('BCN', 'SN')),
+    ('use_bn', ('no', 0, None), ('SN',)),
+    ('affine', ('no', 0, None), ('GN',)),
+)
+CASES = [
+    (layer, name, value)
+    for name, values, layers in WRONG
+    for layer in layers
+    for value in values
+]
+
+
+@pytest.mark.parametrize(('layer', 'name', 'value'), CASES)
+def test_wrong_value(layer, name, value):
+    arguments = dict(num_features=8) | {name: value}
+    with pytest.raises(ValueError) as error:
+        NORMS[layer](**arguments)
+    sentence = str(error.value)
+    assert sentence.startswith(f'norm_cfg.{name}={value!r}')
+    assert 'set ' in sentence
+    assert sentence.count("'") % 2 == 0
+    assert '\n' not in sentence
+
+
+@pytest.mark.parametrize('value', [-1, '1e-5', None, True])
+def test_wrong_value_of_a_convolution(value):
+    with pytest.raises(ValueError, match='conv_cfg.eps=.*: set it to'):
+        ConvWS(3, 8, 1, eps=value)
+
+
+def test_edges_are_taken():
+    BCN(8, 'auto', eps=0, momentum=None, group_size=1)
+    BCN(8, 8, eps=1, momentum=0, sync='step')
+    SyncBN(1, momentum=1)
+    SN(8, use_bn=False, sync=False)
+    GN(8, 1, affine=False)
+
+
+@pytest.mark.parametrize(
+    ('num_features', 'groups'), [(48, 24), (64, 32), (7, 7), (37, 1), (1, 1)]
+)
+def test_auto_is_the_largest_divisor(num_features, groups):
+    assert resolve_num_groups('auto', num_features) == groups
+
+
+def test_groups_that_do_not_divide():
+    message = (
+        'num_groups=32 does not divide the 48 channels of the layer: set it '
+        r"to a divisor of 48, or to 'auto' \(here 24\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        GN(48)
