@@ -1,17 +1,23 @@
-# make demo   make the mini data, train Mask R-CNN with BCN, show the result
-# make test   the test suite
-# make lint   ruff
+# make demo   make the mini data, train Mask R-CNN with BCN, draw the results
+# make test   run the test suite, in two processes with one thread each
+# make lint   check the code with ruff, and the texts
 # make bench  time every norm beside torch's, the authors' and others'
+# make test-torch TORCH=2.1.2
+#             test layers and synchronization with another torch, without mmcv
 #
-# Each first creates .venv, if it is missing or requirements.txt changed.
-# PYTHON chooses the interpreter for it: make demo PYTHON=python3.12
+# Each target first creates its environment: .venv, if it is missing or if
+# requirements.txt has changed, or .venv-torch-2.1.2.
+# PYTHON chooses the interpreter for both: make demo PYTHON=python3.12
 
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH_VENV := .venv-torch-$(TORCH)
+# A free worker takes tests from the longer queue of the other worker.
+PYTEST := python -m pytest -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: demo test lint bench env
+.PHONY: demo test lint bench test-torch env
 .DEFAULT_GOAL := test
 
 env:
@@ -21,11 +27,16 @@ demo: env
 	@$(BIN)/python -m tools.dev.demo
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	tools/dev/check_prose.sh
 
 bench: env
 	$(BIN)/python -m benchmarks.norms
+
+test-torch:
+	@tools/dev/create_torch_env.sh "$(TORCH)" $(TORCH_VENV)
+	$(TORCH_VENV)/bin/$(PYTEST) tests/layers tests/distributed tests/functional

@@ -185,7 +185,9 @@ def table(results: dict[str, dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.fold_cost', description=__doc__
+    )
     parser.add_argument(
         '--work-dirs',
         type=Path,

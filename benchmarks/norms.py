@@ -58,7 +58,9 @@ def describe(device: str) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.norms', description=__doc__
+    )
     cuda = torch.cuda.is_available()
     parser.add_argument(
         '--device',

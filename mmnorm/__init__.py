@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Normalization layers for OpenMMLab at one or two images a GPU."""
+"""Normalization layers for OpenMMLab at one or two images per GPU."""
 
 from .deploy.fuse_norm_act import fuse_norm_act
 from .distributed.step_sync import StepSync

@@ -1,9 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The scope ``mmnorm``, and the bare names that importing it takes.
+"""The scope ``mmnorm``, and the bare names that importing mmnorm takes.
 
-``type='mmnorm.BCN'`` in a config of mmdet or mmseg needs no import: mmengine
-finds this file by its name. Bare ``GN``, ``BCN`` and ``SN`` go to the root
-registry, where every scope finds them.
+``type='mmnorm.BCN'`` in a config of mmdet or mmseg needs no import, because
+mmengine finds this file by its name. The bare names ``GN``, ``BCN`` and
+``SN`` go to the root registry, where every scope finds them.
 """
 
 from importlib import import_module
@@ -24,8 +24,9 @@ HOOKS = Registry(
     locations=['mmnorm.engine.hooks'],
 )
 
-# mmcv registers its own GN when it is imported, and raises where the name is
-# taken. So it goes first, and the layers of this package replace its entry.
+# mmcv registers its own GN when it is imported, and raises an error if the
+# name is taken. For this reason mmcv is imported first, and the layers of
+# this package replace its entry.
 if find_spec('mmcv') is not None:
     import_module('mmcv.cnn')
 

@@ -102,7 +102,9 @@ def checkpoint_results(records: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='python -m studies.compare_initializations', description=__doc__
+    )
     parser.add_argument(
         '--work-dirs',
         type=Path,

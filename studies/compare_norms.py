@@ -97,7 +97,9 @@ def table(runs: dict[str, list[dict]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='python -m studies.compare_norms', description=__doc__
+    )
     parser.add_argument(
         '--work-dirs',
         type=Path,

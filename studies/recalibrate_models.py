@@ -142,7 +142,9 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='python -m studies.recalibrate_models', description=__doc__
+    )
     parser.add_argument(
         '--work-dirs',
         type=Path,

@@ -101,7 +101,9 @@ def distance(actual: Moments, expected: Moments) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='python -m studies.recalibrate_procedures', description=__doc__
+    )
     parser.add_argument(
         '--work-dirs',
         type=Path,

@@ -59,20 +59,20 @@ def argument_error(args: argparse.Namespace) -> str | None:
     return checkpoint_error(args.checkpoint)
 
 
-def report(shifts: dict[str, StatisticsChange]) -> str:
+def report(changes: dict[str, StatisticsChange]) -> str:
     """Return a text on the layers whose statistics moved most."""
 
     def distance(name: str) -> float:
-        mean, std = shifts[name]
+        mean, std = changes[name]
         largest = max(mean, std - 1)
         return math.inf if math.isnan(largest) else largest  # no old numbers
 
     lines = [
-        f'new statistics in {len(shifts)} norms; the norms whose statistics '
+        f'new statistics in {len(changes)} norms; the norms whose statistics '
         'moved most, as means over channels:'
     ]
-    for name in sorted(shifts, key=distance, reverse=True)[:SHOWN]:
-        mean, std = shifts[name]
+    for name in sorted(changes, key=distance, reverse=True)[:SHOWN]:
+        mean, std = changes[name]
         lines.append(
             f'  {name}: mean by {mean:.3f} standard deviations, standard '
             f'deviation by a factor of {std:.3f}'
@@ -96,14 +96,14 @@ def main() -> None:
         fail(str(error))
     runner.call_hook('before_run')
     checkpoint = runner.load_checkpoint(args.checkpoint, 'cpu')
-    shifts = recalibrate_on(dataset, runner, runner.model, args.num_batches)
-    if not shifts:
+    changes = recalibrate_on(dataset, runner, runner.model, args.num_batches)
+    if not changes:
         fail(
             f'config {args.config!r} has no norm whose running statistics it '
             'trains; the norms of a backbone with norm_eval=True are frozen'
         )
     if is_main_process():
-        print(report(shifts))
+        print(report(changes))
         model = runner.model
         if is_model_wrapper(model):
             model = model.module

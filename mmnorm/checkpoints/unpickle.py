@@ -127,7 +127,8 @@ class _DetectronUnpickler(pickle.Unpickler):
         return NUMPY_GLOBALS
 
     def find_class(self, module: str, name: str) -> object:
-        module = module.replace('__builtin__', 'builtins')  # of Python 2
+        # Files of torch have the names of Python 2.
+        module = module.replace('__builtin__', 'builtins')
         found = self.allowed().get(f'{module}.{name}')
         if found is None:
             raise pickle.UnpicklingError(f'GLOBAL {module}.{name}')

@@ -61,7 +61,9 @@ def explain(error: Exception) -> str | None:
             return _unknown_argument(cls, argument, error)
         return f'{name} does not take {argument!r}' if by_builder else None
     if isinstance(error, ValueError) and raised_in(error, 'mmnorm/layers/'):
-        return str(error)
+        # The layers name the key of an argument that they refuse.
+        text = str(error)
+        return text if text.startswith(('norm_cfg.', 'conv_cfg.')) else None
     if isinstance(error, (KeyError, TypeError, ValueError)) and by_builder:
         return one_line(error)
     return None

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""One reduction a training step for the estimates of a whole network."""
+"""One all-reduce per training step for the estimates of a whole network."""
 
 import torch
 from torch import nn
@@ -8,16 +8,16 @@ from .all_reduce import all_reduce
 
 
 class StepSync:
-    """Moves the estimates of all BCN layers with ``sync='step'`` at once.
+    """A callable that moves the estimates of all layers with ``sync='step'``.
 
-    Such a layer normalizes with its estimates as they stand and keeps the
-    sums of what it saw. Called once after each training step, this adds
-    them over the processes, in one reduction for all layers, and moves the
-    estimates: those that a step normalizes with are one step old. Under
-    mmengine, ``StepSyncHook`` does it.
+    Such a layer normalizes with its estimates as they are and keeps the sums
+    of its batches. The callable is called once after each training step. It
+    adds the sums over the processes, in one all-reduce for all layers, and
+    moves the estimates. A step therefore normalizes with the estimates of
+    the step before. Under mmengine, ``StepSyncHook`` calls it.
 
     Args:
-        network: What holds the layers.
+        network: A network with such layers.
 
     Example::
 

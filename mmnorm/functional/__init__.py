@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The three rooms of a norm: moments, coefficients, affine."""
+"""The three steps of a norm: moments, coefficients, affine map."""
 
 from .coefficients import (
     batch_channel_coefficients,

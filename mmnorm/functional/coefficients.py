@@ -1,17 +1,20 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-r"""What tells one norm from another: from plane moments to scale and shift.
+r"""Coefficients of each norm: from plane moments to scale and shift.
 
-Each function takes the mean and the biased variance of every plane, both of
-shape :math:`(N, C)`, and returns :math:`(a, b)` of the map
-:math:`y = a (x - \mu) + b`. The moments of a set of planes of equal size are
+A norm differs from another one in this function alone. Each function takes
+the mean and the biased variance of every plane, both of shape
+:math:`(N, C)`, and returns :math:`(a, b)` of the map
+:math:`y = a (x - \mu) + b`. No function reads an activation, because the
+moments of a set of planes of equal size follow from the plane moments,
 :math:`M = \overline{\mu}` and
-:math:`V = \overline{\sigma^2 + (\mu - M)^2}`, with no large numbers to
-subtract, so nothing here reads an activation.
+:math:`V = \overline{\sigma^2 + (\mu - M)^2}`, and this form subtracts no
+large numbers.
 """
 
 from torch import Tensor
 
 from .dispatch import with_kernels
+from .torch_ops import wide
 
 
 @with_kernels('launch_coefficients')
@@ -23,15 +26,17 @@ def group_coefficients(
     bias: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    r"""Group normalization, https://arxiv.org/abs/1803.08494.
+    r"""Return the coefficients of group normalization.
+
+    Paper: https://arxiv.org/abs/1803.08494.
 
     Args:
         mean: Plane means.
         var: Biased plane variances.
-        num_groups: Groups of channels, each with its own statistics; 1 is
-            layer and C instance normalization.
-        weight: Gain, one number a channel or one a group.
-        bias: Offset, likewise.
+        num_groups: Number of groups of channels. Each group has its own
+            statistics: 1 is layer and C instance normalization.
+        weight: One number per channel or per group.
+        bias: One number per channel or per group.
         eps: Added to the variance, inside the root.
 
     Example::
@@ -66,14 +71,16 @@ def batch_coefficients(
     bias: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Batch normalization, https://arxiv.org/abs/1502.03167.
+    """Return the coefficients of batch normalization.
+
+    Paper: https://arxiv.org/abs/1502.03167.
 
     Args:
         mean: Plane means.
-        batch_mean: Means a channel: the batch's, or an estimate.
-        batch_var: Variances a channel.
-        weight: Gain a channel.
-        bias: Offset a channel.
+        batch_mean: Mean per channel: the batch's, or an estimate.
+        batch_var: Variance per channel.
+        weight: One number per channel.
+        bias: One number per channel.
         eps: Added to the variance, inside the root.
     """
     scale = weight * (batch_var + eps).rsqrt()
@@ -90,21 +97,23 @@ def batch_channel_coefficients(
     bias: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    r"""Batch-channel normalization, https://arxiv.org/abs/1911.09738.
+    r"""Return the coefficients of batch-channel normalization.
 
-    The batch part :math:`z = \alpha (x - \mu) + \bar z` is affine too, so
-    its planes have mean :math:`\bar z` and variance
-    :math:`\alpha^2 \sigma^2`: the group norm that follows needs no second
-    look at the activation.
+    Paper: https://arxiv.org/abs/1911.09738.
+
+    The batch part :math:`z = \alpha (x - \mu) + \bar z` is an affine map,
+    and therefore its planes have mean :math:`\bar z` and variance
+    :math:`\alpha^2 \sigma^2`. The group norm that follows does not have to
+    read the activation again.
 
     Args:
         mean: Plane means.
         var: Biased plane variances.
-        num_groups: Groups of the channel part.
-        batch: What :func:`batch_coefficients` takes after ``mean``.
-        weight: Gain of the channel part, one number a group or a channel.
-        bias: Offset of the channel part, likewise.
-        eps: Of the channel part.
+        num_groups: Number of groups of the channel part.
+        batch: The arguments of :func:`batch_coefficients` after ``mean``.
+        weight: Weight of the channel part, per group or per channel.
+        bias: Bias of the channel part, per group or per channel.
+        eps: Added to the variance of the channel part, inside the root.
     """
     alpha, z_mean = batch_coefficients(mean, *batch)
     z_var = alpha.square() * var
@@ -125,17 +134,19 @@ def switchable_coefficients(
     bias: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Switchable normalization, https://arxiv.org/abs/1806.10779.
+    """Return the coefficients of switchable normalization.
+
+    Paper: https://arxiv.org/abs/1806.10779.
 
     Args:
         mean: Plane means.
         var: Biased plane variances.
-        batch: Batch mean and variance a channel; without them the mix is of
-            instance and layer statistics alone.
+        batch: Batch mean and variance per channel; None leaves them out of
+            the mix.
         mean_weight: Logits of the mix of means: instance, layer, batch.
         var_weight: Logits of the mix of variances, in the same order.
-        weight: Gain a channel.
-        bias: Offset a channel.
+        weight: One number per channel.
+        bias: One number per channel.
         eps: Added to the mixed variance, inside the root.
     """
     layer_mean = mean.mean(1, keepdim=True)
@@ -152,8 +163,8 @@ def switchable_coefficients(
 
 
 def _mix(logits: Tensor, terms: list[Tensor]) -> Tensor:
-    shares = logits.softmax(0)
-    return sum(share * term for share, term in zip(shares, terms, strict=True))
+    shares = logits.softmax(0, dtype=wide(logits.dtype))
+    return sum(shares[i] * term for i, term in enumerate(terms))
 
 
 def _per_channel(parameter: Tensor, num_channels: int) -> Tensor:

@@ -24,7 +24,7 @@ from torch import Tensor
 from . import torch_ops
 
 CHOICES = ('torch', 'triton')
-OLDEST_TRITON = 3  # before it, Triton has no exact division
+OLDEST_TRITON = 3  # older versions have no exact division
 Formula = Callable[..., Any]
 
 _forced: ContextVar[str | None] = ContextVar('forced', default=None)

@@ -20,27 +20,28 @@ def normalize(
     coefficients: Coefficients,
     activation: nn.Module | None = None,
 ) -> Tensor:
-    r"""Normalize with a scale and a shift computed from the plane moments.
+    r"""Normalize with a scale and a shift that the plane moments determine.
 
     .. math::
         y_{ncs} = a_{nc} (x_{ncs} - \mu_{nc}) + b_{nc}, \qquad
         (a, b) = \text{coefficients}(\mu, \sigma^2, S)
 
-    Every norm of this package is this map with its own ``coefficients``.
-    A new one needs nothing else: gradients, half precision, memory formats
-    and synchronized statistics come with the pipe. The backward reads ``x``
+    Every norm of this package is this map with a ``coefficients`` function.
+    A new norm needs nothing else: this function provides gradients, half
+    precision, memory formats and the fused kernels. The backward reads ``x``
     and ``dy`` twice and writes ``dx`` once, as batch normalization does.
     Second derivatives are not available and raise an error. Under
-    ``torch.compile`` the same map is plain operators.
+    ``torch.compile`` the same map consists of plain operators.
 
     Args:
         x: Activations.
         coefficients: Differentiable function of the mean and the biased
             variance of each plane, both :math:`(N, C)` in float32 at least,
-            and of the number of pixels a plane. Returns scale and shift,
-            each broadcastable to :math:`(N, C)`.
-        activation: What is applied to the result. The Triton kernels do it
-            in the same pass, and recompute its argument in the backward.
+            and of the number of pixels per plane. It returns scale and
+            shift, each broadcastable to :math:`(N, C)`.
+        activation: A module to apply to the result. The Triton kernels
+            apply it in the same pass, and compute its argument again in the
+            backward.
 
     Shape:
         - Input: :math:`(N, C, *)`, any number of spatial dimensions; N may
@@ -63,13 +64,14 @@ def normalize(
         )
     if x.dim() == 2:
         return normalize(x[..., None], coefficients, activation)[..., 0]
-    # Not numel(): an export would take what it says for a constant.
+    # An export would take the result of numel() for a constant.
     num_pixels = math.prod(x.shape[2:])
     if torch_ops.is_traced():
-        # Plain operators: a compiler fuses them better than this code could
-        # order them, and would take what the carriers hold for gradients.
+        # A compiler fuses plain operators better than this code could order
+        # them, and it would take what the carriers hold for gradients.
         mean, var = torch_ops.differentiable_moments(x)
-        y = torch_ops.affine(x, mean, *coefficients(mean, var, num_pixels))
+        scale, shift = coefficients(mean, var, num_pixels)
+        y = torch_ops.affine(x, mean, scale, shift)
         return y if activation is None else activation(y)
     ops = ops_for(x)
     fused = activation if ops.fuses(activation) else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import with_kernels
+from .torch_ops import wide
 
 
 @with_kernels('launch_statistics')
@@ -101,7 +102,7 @@ def update_statistics(
         # Copies, because the next forward moves the originals, and it may
         # come before the backward of this one.
         return running_mean.clone(), running_var.clone()
-    dtype = torch.promote_types(running_mean.dtype, torch.float32)
+    dtype = wide(running_mean.dtype)
     return (
         torch.where(enough, mean.to(dtype), running_mean.to(dtype)),
         torch.where(enough, var.to(dtype), running_var.to(dtype)),

@@ -1,30 +1,37 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The four passes over an activation, in plain torch operators.
+"""The four plane operators, written with torch's operators.
 
-Every function reads ``x`` of shape :math:`(N, C, *)` with ``S`` pixels a
-plane and per-plane numbers of shape :math:`(N, C)`. Another backend is
-another file with these four functions.
+Each of ``moments``, ``affine``, ``plane_sums`` and ``input_grad`` reads an
+activation ``x`` of shape :math:`(N, C, *)`, with ``S`` pixels per plane, and
+numbers per plane of shape :math:`(N, C)`. Another backend is another module
+with the same functions.
 """
+
+import functools
 
 import torch
 from torch import Tensor, nn
 
-# Pixels whose moments are taken at once on CPU. They come with a normalized
-# copy that nobody wants: if it is large, the system has to find fresh memory
-# for it, which takes longer than the moments.
+# torch.compiler has the function since torch 2.3.
+_is_compiling = getattr(
+    torch.compiler, 'is_compiling', torch._utils.is_compiling
+)
+# Number of pixels whose moments are computed at once on CPU. torch computes
+# a normalized copy beside them. If this copy is large, the system has to map
+# fresh memory for it, which takes longer than the moments.
 MOMENTS_AT_ONCE = 2**21
 
 
 def fuses(activation: nn.Module | None) -> bool:
-    """Whether an activation is part of the passes: none is."""
+    """Return whether the operators apply an activation: they apply none."""
     return False
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each plane, in float32 at least."""
+    """Return mean and biased variance of each plane, in float32 at least."""
     if x.shape[2:].numel() == 0:
-        # torch answers NaN for a plane without pixels, and one NaN would
-        # reach every process through the pooled moments.
+        # torch returns NaN for a plane without pixels, and one NaN would
+        # reach every process through the sums.
         zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
         return zeros, zeros
     if not supports_native(x):
@@ -37,21 +44,23 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The same, for autograd to see through."""
+    """Return the moments, from operators that autograd differentiates."""
     var, mean = torch.var_mean(x.to(_wide(x)), _planes(x), correction=0)
     return mean, var
 
 
 def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """``scale * (x - mean) + shift``, in the dtype and format of ``x``."""
+    """Return ``scale * (x - mean) + shift``, in dtype and format of ``x``."""
     if supports_native(x):
         return _native_affine(x, mean, scale, shift)
-    mean, scale, shift = (_over(x, t) for t in (mean, scale, shift))
-    return torch.addcmul(shift, x - mean, scale).to(x.dtype)
+    centered = x - _over(x, mean)
+    return torch.addcmul(_over(x, shift), centered, _over(x, scale)).to(
+        x.dtype
+    )
 
 
 def plane_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane."""
+    """Return ``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane."""
     if supports_native(x):
         return _native_sums(dy, x, mean)
     dy = dy.to(_wide(x))
@@ -67,10 +76,11 @@ def input_grad(
     grad_mean: Tensor,
     grad_var: Tensor,
 ) -> Tensor:
-    """Gradient of ``x`` through the affine map and through both moments.
+    """Return the gradient of ``x``, through affine map and both moments.
 
-    ``scale * dy + 2 * grad_var / S * (x - mean) + grad_mean / S``: the
-    centered form, because the raw one cancels where the mean is large.
+    The gradient is ``scale * dy + 2 * grad_var / S * (x - mean) + grad_mean
+    / S``. This is the centered form, because the raw form loses digits where
+    the mean is large.
     """
     num_pixels = max(x.shape[2:].numel(), 1)
     through_var = grad_var * (2 / num_pixels)
@@ -79,33 +89,54 @@ def input_grad(
     return grad.addcmul_(dy.to(_wide(x)), _over(x, scale)).to(x.dtype)
 
 
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of statistics: float32, or float64 for float64.
+
+    Args:
+        dtype: The dtype of an activation.
+    """
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 def supports_native(x: Tensor) -> bool:
-    """Whether torch's own kernels for CPU take it as it is."""
-    # What is recorded is fused, or run, by others.
+    """Return whether torch's norm kernels for CPU support ``x``."""
     return (
-        x.device.type == 'cpu'
-        and x.is_floating_point()
+        not is_traced()
+        and x.device.type == 'cpu'
+        and _has_native(x.dtype)
         and x.dim() > 2
         and x.numel() > 0
         and (x.is_contiguous() or _is_channels_last(x))
-        and not is_traced()
     )
 
 
+@functools.cache
+def _has_native(dtype: torch.dtype) -> bool:
+    # Older torch takes no half precision with parameters in float32.
+    x, one = torch.ones(1, 1, 2, dtype=dtype), torch.ones(1, dtype=wide(dtype))
+    try:
+        torch.native_group_norm(x, one, one, 1, 1, 2, 1, 0.0)
+        torch.native_batch_norm(x, one, one, one, one, False, 0.0, 0.0)
+    except RuntimeError:
+        return False
+    return True
+
+
 def is_traced() -> bool:
-    """Whether a compiler, an exporter or a tracer is looking on."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    """Return whether torch.compile, an exporter or a tracer records."""
+    return _is_compiling() or torch.jit.is_tracing()
 
 
-# On CPU the passes are those of torch's norms, which read memory once. To
-# them a plane is a channel: a contiguous tensor is one image of N * C, a
-# channels last one N images of C channels. Given parameters in float32, they
-# compute in it also what is in half precision.
+# On CPU the operators call the kernels of torch's norms, which read memory
+# once. These kernels see a plane as a channel: a contiguous tensor is one
+# image of N * C channels, and a channels-last tensor is N images of C
+# channels. With parameters in float32, the kernels compute half precision
+# in float32.
 
 
 def _contiguous_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    # Those of a group norm with a group a channel, accurate and fastest. At
-    # eps 0 they are exact, and 1 / inf is 0.
+    # A group norm with one channel per group is accurate and the fastest.
+    # With an eps of 0 its statistics are exact, and 1 / inf is 0.
     (image,) = _images(x)
     num_pixels = image.shape[2]
     parts = []
@@ -121,8 +152,8 @@ def _contiguous_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _channels_last_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    # Those of a batch norm of one image. Here those of torch's group norm
-    # are differences of large numbers.
+    # A batch norm of one image. In this format torch's group norm computes
+    # variances as differences of large numbers.
     unused = x.new_zeros(2, x.shape[1], dtype=_wide(x))
     moments = [
         torch.batch_norm_update_stats(image, *unused, 0.0)
@@ -135,7 +166,7 @@ def _channels_last_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def _native_affine(
     x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor
 ) -> Tensor:
-    # Batch normalization with given statistics.
+    # This is a batch normalization with given statistics.
     y = torch.empty_like(x)
     images = zip(
         _images(x),
@@ -154,16 +185,16 @@ def _native_affine(
             False,
             0.0,
             0.0,
-            # In place, for what follows may not be a view: a ReLU writes
-            # into it.
+            # The kernel writes into a tensor that is no view, because an
+            # in-place ReLU may follow.
             out=(out, nothing, nothing),
         )
     return y
 
 
 def _native_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    # The gradients of gain and offset of a batch normalization with a
-    # standard deviation of 1.
+    # These are the gradients of weight and bias of a batch normalization
+    # with a standard deviation of 1.
     dy = torch.empty_like(x).copy_(dy) if dy.stride() != x.stride() else dy
     sums = []
     for dy_, image, mean_ in zip(
@@ -198,13 +229,13 @@ def _images(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _by_image(x: Tensor, per_plane: Tensor) -> Tensor:
-    # The numbers of the planes of each image in a row.
+    # One row holds the numbers of all planes of an image.
     rows = 1 if x.is_contiguous() else len(x)
     return per_plane.to(_wide(x)).reshape(rows, -1)
 
 
 def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
+    return wide(x.dtype)
 
 
 def _planes(x: Tensor) -> tuple[int, ...]:

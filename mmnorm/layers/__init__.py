@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What ``norm_cfg`` and ``conv_cfg`` can name; one file a norm."""
+"""The layers that ``norm_cfg`` and ``conv_cfg`` name; one file per norm."""
 
 from .batch_channel_norm import BCN
 from .group_norm import GN

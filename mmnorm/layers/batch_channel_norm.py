@@ -31,45 +31,53 @@ class BCN(nn.GroupNorm):
         y = \frac{z - M_{ng}(z)}{\sqrt{V_{ng}(z) + \epsilon}} w + b
 
     The channel part is a group normalization of :math:`z`, with biased
-    variances. With ``estimate=True``, for few images a step, the batch part
-    normalizes with running statistics: in training the batch first moves
-    them,
+    variances. With ``estimate=True``, for few images per step, the batch
+    part normalizes with running statistics. In training the batch first
+    moves them,
 
     .. math::
         M \leftarrow (1 - r) M + r\, \overline{x}, \qquad
         V \leftarrow (1 - r) V + r\, \overline{(x - M_\text{old})^2}
 
-    (:math:`r` is ``momentum``, means over all images and pixels of all
-    processes), and no gradient flows through them. With ``estimate=False``
-    it is a batch normalization with gradient, as in :class:`SyncBN`. In
-    evaluation, also of the child ``bn`` alone as with ``norm_eval=True``,
-    the running statistics are used as they are.
+    where :math:`r` is ``momentum`` and the means are those over all images
+    and pixels of all processes. No gradient flows through the running
+    statistics. With ``estimate=False`` the batch part is a batch
+    normalization with gradient, as :class:`SyncBN` is. In evaluation the
+    running statistics are used as they are. The evaluation mode of the child
+    ``bn`` decides, which ``norm_eval=True`` of mmdet sets.
 
-    What differs from the authors' code: there the moving speed of the
-    estimates is a buffer that starts at 0 and that nothing sets, so the
-    estimates never move; here it is ``momentum``. Theirs are not
-    synchronized. Their checkpoints load, and so do those of plain batch
-    normalization, whose numbers go to ``bn`` while the channel part starts
-    at 1 and 0.
+    Differences from the authors' code:
 
-    The parameters of the batch part, and its running statistics, are those
-    of the child ``bn``, which is never called: both parts are one pass.
+    - The speed of the authors' estimates is a buffer that starts at 0 and
+      that no code sets, so their estimates never move. The speed here is
+      ``momentum``.
+    - The authors' estimates are not synchronized.
+
+    Checkpoints of the authors load. Checkpoints of plain batch normalization
+    load into ``bn``, and the channel part keeps weights of 1 and biases of 0.
+
+    The child ``bn`` holds the parameters and the running statistics of the
+    batch part. The child is never called, because one pass computes both
+    parts.
 
     Args:
         num_features: Number of channels C.
-        num_groups: Groups of the channel part, or ``'auto'``: the largest
-            divisor of ``num_features`` not above 32.
+        num_groups: Number of groups of the channel part, or ``'auto'``: the
+            largest divisor of ``num_features`` not above 32.
         eps: Added to the variances of both parts, inside the root.
         momentum: Share of the new batch in the running statistics, from 0
-            to 1; None for the mean of all batches so far. Estimates of one
-            image a step want a tenth of the default.
+            to 1; None for the mean of all batches so far. For few images
+            per step, :func:`mmnorm.config.momentum.estimate_momentum`
+            returns the value for the estimates.
         estimate: Whether to normalize with estimated statistics.
         sync: Whether batch statistics are those of all processes; or
-            ``'step'``, for estimates: they are exchanged after each step, all
-            layers at once, and are one step old when they are used. That
-            needs ``custom_hooks=[dict(type='mmnorm.StepSyncHook')]``.
-        channel_affine: ``'group'`` for one gain and offset of the channel
-            part a group, as the authors' code has, or ``'channel'``.
+            ``'step'``, for estimates: one all-reduce after each step serves
+            all layers, and a step uses the estimates of the step before.
+            This value needs
+            ``custom_hooks=[dict(type='mmnorm.StepSyncHook')]``.
+        channel_affine: ``'group'`` for one weight and bias of the channel
+            part per group, as in the authors' code, or ``'channel'`` for one
+            weight and bias per channel.
         group_size: Processes that share statistics, in order of rank; None
             for all.
 
@@ -79,9 +87,9 @@ class BCN(nn.GroupNorm):
         - Output: the same.
 
     Raises:
-        ValueError: If ``num_groups`` does not divide ``num_features``,
-            ``channel_affine`` is neither of the two, or ``sync='step'`` is
-            asked for without ``estimate``.
+        ValueError: If an argument has a wrong value: ``num_groups`` does not
+            divide ``num_features``, for example, or ``sync='step'`` is
+            combined with ``estimate=False``.
         RuntimeError: In training with ``sync='step'`` and without the hook.
 
     Example::
@@ -123,8 +131,8 @@ class BCN(nn.GroupNorm):
         self.channel_affine = channel_affine
         self.group_size = group_size
         self.step_sums: Tensor | None = None
-        # A child, not a base: tools that fuse or convert batch norms would
-        # drop the channel part of a subclass.
+        # The batch norm is a child and not a base class, because tools that
+        # fuse or convert batch norms would drop the channel part.
         self.bn = nn.BatchNorm2d(num_features, eps, momentum)
 
     def coefficients(
@@ -155,14 +163,14 @@ class BCN(nn.GroupNorm):
         return normalize(x, self.coefficients, activation)
 
     def start_steps(self) -> None:
-        """Begin to keep sums for :class:`mmnorm.StepSync`."""
+        """Allocate the sums that :class:`mmnorm.StepSync` reduces."""
         size = 2 * self.num_channels + 1
         device = self.bn.running_mean.device
         self.step_sums = torch.zeros(size, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def end_step(self, total: Tensor) -> None:
-        """Move the estimates once for all that was kept, and keep anew.
+        """Move the estimates by the sums of a step, and clear the sums.
 
         Args:
             total: Sums of all processes since the last step.
@@ -191,12 +199,12 @@ class BCN(nn.GroupNorm):
         return keep_for_step(self.bn, mean, var, num_pixels, self.step_sums)
 
     def init_weights(self) -> None:
-        """Bring a branch back to life that mmdet's init has cut.
+        """Reset the weight of the batch part where mmdet has zeroed both.
 
-        ``zero_init_residual=True`` sets every gain below the last norm of a
-        block to 0, here both of a product: neither would ever get a
-        gradient. mmengine calls this afterwards, and only the outer gain
-        stays 0.
+        ``zero_init_residual=True`` zeroes every weight in the last norm of a
+        block. Here these are two factors of a product, and none of them
+        would ever get a gradient. mmengine calls this method afterwards, and
+        only the weight of the channel part stays 0.
         """
         if not self.weight.any() and not self.bn.weight.any():
             nn.init.ones_(self.bn.weight)
@@ -214,7 +222,7 @@ class BCN(nn.GroupNorm):
                 name = key[len(prefix + old) :]
                 state_dict[prefix + new + name] = state_dict.pop(key)
 
-        if prefix + 'running_mean' in state_dict:  # a plain batch norm
+        if prefix + 'running_mean' in state_dict:  # plain batch norm
             for name in (
                 'weight',
                 'bias',
@@ -225,11 +233,11 @@ class BCN(nn.GroupNorm):
                 move(name, f'bn.{name}')
             state_dict[prefix + 'weight'] = torch.ones_like(self.weight)
             state_dict[prefix + 'bias'] = torch.zeros_like(self.bias)
-        move('pbn.', 'bn.')  # the authors' name for it
+        move('pbn.', 'bn.')  # the authors' name of the batch part
         state_dict.pop(prefix + 'bn.estbn_moving_speed', None)
         for name, parameter in self.named_parameters(recurse=False):
             value = state_dict.get(prefix + name)
-            if value is not None and value.dim() == 3:  # theirs, (1, G, 1)
+            if value is not None and value.dim() == 3:  # authors', (1, G, 1)
                 value = value.flatten()
                 repeats = parameter.numel() // value.numel()
                 value = value.repeat_interleave(repeats)

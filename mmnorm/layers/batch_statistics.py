@@ -22,7 +22,7 @@ def batch_statistics(
 
     In training they are those of the batch of all processes, with gradient,
     or the running statistics which this batch has moved, without gradient.
-    A channel with one value in all processes, or with none, has no variance:
+    If a channel has at most one value in all processes, it has no variance:
     then the running statistics are used and not updated. In evaluation the
     running statistics are used as they are.
 

@@ -22,18 +22,19 @@ class GN(nn.GroupNorm):
 
     The mean and the biased variance are taken over the channels of a group
     and all pixels of one image, in training and in evaluation alike. The
-    same numbers, parameters and state dict as :class:`torch.nn.GroupNorm`;
-    three things differ: the number of channels comes first, as mmcv calls
-    its norms; ``num_groups`` has a default and can be ``'auto'``; and a half
-    precision input is normalized in float32 and returned in half precision,
-    also under autocast, where torch would return float32.
+    results, parameters and state dict are those of
+    :class:`torch.nn.GroupNorm`. Three things differ. The number of channels
+    is the first argument, as mmcv calls its norms. ``num_groups`` has a
+    default and can be ``'auto'``. A half precision input is normalized in
+    float32 and returned in half precision, also under autocast, where torch
+    would return float32.
 
     Args:
         num_features: Number of channels C.
         num_groups: Number of groups, or ``'auto'``: the largest divisor of
             ``num_features`` not above 32.
         eps: Added to the variance, inside the root.
-        affine: Whether there is a weight and a bias a channel.
+        affine: Whether each channel has a weight and a bias.
 
     Shape:
         - Input: :math:`(N, C, *)`.
@@ -79,9 +80,10 @@ class GN(nn.GroupNorm):
             and torch_ops.supports_native(x)
             and ops_for(x) is torch_ops
         ):
-            # torch has the whole layer as one operator. In channels last,
-            # its variances are differences of large numbers, and of half
-            # precision it keeps statistics in half precision.
+            # torch has one operator for the whole layer. In channels_last
+            # the operator computes variances as differences of large
+            # numbers, and for half precision it keeps statistics in half
+            # precision.
             of = self.num_groups, self.weight, self.bias, self.eps
             y = torch.group_norm(x, *of)
             return y if activation is None else activation(y)

@@ -3,14 +3,15 @@
 
 Activation checkpointing frees the activations of a function and runs the
 function a second time in the backward. By then the running statistics have
-moved, and the other processes may be elsewhere, so the second run has to get
-the statistics of the first one, without an update and without an all-reduce.
+moved, and the other processes may be at another layer. Therefore the second
+run has to get the statistics of the first run, without an update and without
+an all-reduce.
 
-Importing mmnorm lets ``torch.utils.checkpoint`` open a :class:`Record` for
-each checkpointed function, in both of its forms: an explicit record of what
-the layers use, in order, held by the function and freed with it. A forward
-outside of a checkpointed function, also one inside a backward such as that
-of a gradient penalty, is a forward like any other.
+After ``import mmnorm``, ``torch.utils.checkpoint`` opens a :class:`Record`
+for each checkpointed function, reentrant or not. The function holds the
+record, and both are freed together. A forward outside of a checkpointed
+function is an ordinary forward, also inside a backward, where a gradient
+penalty may call it.
 """
 
 import functools
@@ -27,7 +28,7 @@ from mmnorm.functional.torch_ops import is_traced
 
 
 class Call(NamedTuple):
-    """What a layer used in one forward."""
+    """The statistics that a layer used in one forward."""
 
     total: Tensor  # sums of all processes
     running_mean: Tensor  # running statistics after the update
@@ -35,10 +36,11 @@ class Call(NamedTuple):
 
 
 class Record:
-    """What the layers of a function use, for when the function runs again.
+    """A record of the statistics that the layers of a function use.
 
-    It is entered around each run. The first run fills it; every later run,
-    with the same layers in the same order, gets what the first one got.
+    The record is entered around each run of the function. The first run
+    fills the record. Every later run calls the same layers in the same order
+    and gets the statistics of the first run.
 
     Example::
 
@@ -65,7 +67,7 @@ class Record:
 
 
 class _Run:
-    """One run of a recorded function, inside of the run of an outer one."""
+    """One run of a function, possibly inside the run of an outer function."""
 
     def __init__(self, record: Record, outer: '_Run | None') -> None:
         self.calls = record.calls
@@ -74,7 +76,8 @@ class _Run:
 
     def recall(self, layer: nn.Module) -> Call | None:
         if self.next is None:
-            # An outer function that runs again calls inner ones anew.
+            # An outer function that runs again checkpoints the inner
+            # function anew.
             call = self.outer and self.outer.recall(layer)
             if call is not None:
                 self.calls.append((layer, call))
@@ -98,10 +101,10 @@ _thread = threading.local()  # autograd runs the backward in other threads
 
 
 def recall(layer: nn.Module) -> Call | None:
-    """Return what the first run of this forward used, if this is a second.
+    """Return the statistics of the first run, if this is a second run.
 
     Args:
-        layer: What holds the running statistics.
+        layer: The module with the running statistics.
 
     Raises:
         RuntimeError: If the second run differs from the first.
@@ -112,11 +115,12 @@ def recall(layer: nn.Module) -> Call | None:
 
 
 def record(layer: nn.Module, call: Callable[[], Call]) -> None:
-    """Keep what this forward used, if a checkpointed function is running.
+    """Keep the statistics of this forward, if a record is open.
 
     Args:
-        layer: What holds the running statistics.
-        call: Returns what to keep; not called otherwise.
+        layer: The module with the running statistics.
+        call: A function that returns the statistics. Without an open record
+            it is not called.
     """
     if not is_traced():
         if _current() is not None:
@@ -149,8 +153,9 @@ def _traced_in_a_run() -> bool:
 def record_checkpoints() -> None:
     """Let ``torch.utils.checkpoint`` open a record for each function.
 
-    Two names are replaced that every call of torch's ``checkpoint`` looks
-    up, so it does not matter which module imported it, and when.
+    The two names that are replaced are looked up at every call of
+    ``checkpoint``. Therefore it does not matter which module has imported
+    ``checkpoint``, and when.
     """
     module, reentrant = torch.utils.checkpoint, CheckpointFunction.forward
     if hasattr(reentrant, 'records_statistics'):  # mmnorm was reloaded
@@ -196,7 +201,7 @@ def _recorded_contexts(context_fn: Callable) -> tuple[Any, Any]:
 
 
 class _Both:
-    """Two contexts as one, which may be entered again and again."""
+    """A record and another context as one context, entered repeatedly."""
 
     def __init__(self, record: Record, inner: Any) -> None:
         self.record, self.inner = record, inner

@@ -24,18 +24,23 @@ class SN(_InstanceNorm):
         {\sqrt{\sum_k w'_k V_k + \epsilon}} \gamma_c + \beta_c,
         \qquad k \in (\text{in}, \text{ln}, \text{bn})
 
-    with :math:`w` and :math:`w'` the softmax of three learned numbers each,
-    one triple for means and one for variances a layer. Batch statistics are
-    those of all processes in training and the running ones in evaluation;
-    instance and layer statistics are the same in both.
+    Each of :math:`w` and :math:`w'` is the softmax of three learned numbers
+    per layer. Batch statistics are those of all processes in training, and
+    the running statistics in evaluation. Instance and layer statistics are
+    computed in the same way in both modes.
 
-    What differs from the authors' code: every variance is biased, so a map
-    of one pixel has a variance of 0 where theirs is not a number; the
-    running variance starts at 1, theirs at 0; ``momentum`` is the share of
-    the new batch, as in torch, theirs is the share kept (0.9 there is 0.1
-    here, 0.997 is 0.003); the gradients of the synchronized form are those
-    of the formula, which theirs are not. Checkpoints of both forms load, and
-    so do those of plain batch normalization.
+    Differences from the authors' code:
+
+    - Every variance is biased. A map of one pixel has a variance of 0, where
+      the authors' code gives NaN.
+    - The running variance starts at 1, where the authors' starts at 0.
+    - ``momentum`` is the share of the new batch, as in torch. The authors'
+      is the share that is kept: 0.9 there is 0.1 here, 0.997 is 0.003.
+    - The gradients of the synchronized form are those of the formula. The
+      authors' synchronized form computes wrong gradients.
+
+    Checkpoints of both forms of the authors load, and checkpoints of plain
+    batch normalization load, too.
 
     Args:
         num_features: Number of channels C.
@@ -43,8 +48,8 @@ class SN(_InstanceNorm):
         momentum: Share of the new batch in the running statistics, from 0
             to 1; None for the mean of all batches so far.
         use_bn: Whether batch statistics are in the mix. Without them the
-            layer keeps no running statistics; choose that at one image a GPU
-            without synchronization.
+            layer keeps no running statistics: the choice for one image per
+            GPU without synchronization.
         sync: Whether batch statistics are those of all processes.
         group_size: Processes that share statistics, in order of rank; None
             for all.

@@ -22,12 +22,12 @@ class SyncBN(_BatchNorm):
         y = \frac{x - M_c}{\sqrt{V_c + \epsilon}} \gamma_c + \beta_c
 
     In training :math:`M, V` are the mean and the biased variance of the
-    channel over the images and pixels of all processes, in evaluation the
-    running ones, which hold the unbiased variance. The same meaning and
-    state dict as :class:`torch.nn.SyncBatchNorm`, from which it differs in
-    that it also runs on CPU, in a single process and without a process
-    group, never waits for the GPU, and takes a channel with a single value,
-    or none: that is normalized with the running statistics.
+    channel over the images and pixels of all processes. In evaluation they
+    are the running statistics, which hold the unbiased variance. Meaning and
+    state dict are those of :class:`torch.nn.SyncBatchNorm`. This layer also
+    runs on CPU, in a single process and without a process group, and never
+    waits for the GPU. It normalizes a channel that has at most one value
+    with the running statistics, where torch raises an error.
 
     Args:
         num_features: Number of channels C.
@@ -80,7 +80,7 @@ class SyncBN(_BatchNorm):
     ) -> Tensor:
         if self.training:
             return normalize(x, self.coefficients, activation)
-        # No plane moment is wanted here, so nothing beats torch's own pass.
+        # Evaluation needs no moments, and torch's operator is the fastest.
         y = F.batch_norm(
             x,
             self.running_mean,

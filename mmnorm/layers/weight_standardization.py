@@ -20,19 +20,19 @@ class ConvWS(nn.Conv2d):
         \hat W_o = \frac{W_o - \overline{W_o}}{s(W_o) + \epsilon}
 
     with :math:`s` the unbiased standard deviation over the fan-in of an
-    output channel. The same numbers and state dict as ``ConvWS`` of mmcv,
-    with one pass over the weights forward and backward instead of one an
-    operator; a fan-in of 1 gives 0, where mmcv's gives not a number. To be
-    followed by a norm.
+    output channel. Results and state dict are those of ``ConvWS`` of mmcv.
+    This layer reads the weights once forward and once backward, where mmcv
+    reads them once per operator. A fan-in of 1 gives 0, where mmcv gives
+    NaN. A norm has to follow the layer.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Pixels of the kernel.
-        stride: Pixels between two places of the kernel.
+        stride: Pixels between two positions of the kernel.
         padding: Pixels added on each side.
         dilation: Pixels between two weights of the kernel.
-        groups: Groups of channels that do not see each other.
+        groups: Number of groups of channels, each convolved by itself.
         bias: Whether a bias is added.
         eps: Added to the standard deviation, outside the root.
 
@@ -81,7 +81,7 @@ class ConvWS(nn.Conv2d):
         return 1 / (std + self.eps), torch.zeros_like(mean)
 
     def forward(self, x: Tensor) -> Tensor:
-        # An output channel is a plane of one image: (1, C_out, fan-in).
+        # Each output channel is a plane of one image: (1, C_out, fan-in).
         planes = self.weight.flatten(1)[None]
         weight = normalize(planes, self.coefficients).view_as(self.weight)
         return self._conv_forward(x, weight, self.bias)

@@ -2,10 +2,12 @@
 """Exact running statistics over a number of training batches."""
 
 import copy
+import inspect
 import random
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +53,7 @@ def recalibrate(
     - An estimated BCN normalizes with running statistics. Here it takes the
       pooled statistics of all batches so far, including the present batch,
       as a training with ``momentum=None`` that starts now. Fixed statistics
-      would need one pass per layer on the longest path; until then, an error
+      would need a pass for each layer on the longest path, because an error
       of a layer grows in the layers behind it.
     - The variance is about the mean of all batches. It is unbiased for norms
       that keep an unbiased variance: all but SN and the estimated BCN.
@@ -154,10 +156,14 @@ def _training_copy(model: nn.Module) -> nn.Module:
     """Return a copy in training mode, with the same parameters."""
     memo = {id(parameter): parameter for parameter in model.parameters()}
     replica = copy.deepcopy(model, memo)
-    for name, value in list(vars(replica).items()):
-        # A compiled method is bound to the original, also in a copy.
-        if hasattr(value, '_torchdynamo_orig_callable'):
-            delattr(replica, name)
+    for module in replica.modules():
+        for name, value in list(vars(module).items()):
+            # A wrapper of torch.compile or of mmengine's checkpointing calls
+            # a method of the original module, also in a copy.
+            method = inspect.unwrap(value) if callable(value) else None
+            owner = getattr(method, '__self__', None)
+            if type(owner) is type(module) and owner is not module:
+                setattr(module, name, MethodType(method.__func__, module))
     replica.train()  # train of mmdet's ResNet returns None
     return replica
 

@@ -1,6 +1,6 @@
 _base_ = (
-    '../../../configs/bcn/'
-    'deeplabv3_r50-d8_bcn-all_8xb1-40k_cityscapes-512x1024.py'
+    '../../configs/bcn/'
+    'deeplabv3_r50-d8_bcn-all_4xb2-40k_cityscapes-512x1024.py'
 )
 
 camvid = dict(
@@ -9,12 +9,13 @@ camvid = dict(
     seg_map_suffix='.png',
 )
 train_dataloader = dict(
+    batch_size=1,
     dataset=dict(
         data_prefix=dict(
             img_path='images/train', seg_map_path='annotations/train'
         ),
         **camvid,
-    )
+    ),
 )
 val_dataloader = dict(
     dataset=dict(

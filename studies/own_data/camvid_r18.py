@@ -1,5 +1,5 @@
 _base_ = (
-    '../../../configs/mini/deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes.py'
+    '../../configs/mini/deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes.py'
 )
 
 camvid = dict(
@@ -24,7 +24,7 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-# mmseg 1.2.2 cannot weigh classes where pixels are ignored.
+# mmseg 1.2.2 cannot weight classes in data sets with ignored pixels.
 model = dict(
     decode_head=dict(loss_decode=dict(class_weight=None)),
     auxiliary_head=dict(loss_decode=dict(class_weight=None)),

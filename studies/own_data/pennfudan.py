@@ -1,4 +1,4 @@
-_base_ = '../../../configs/bcn/mask-rcnn_r50_fpn_bcn-all_1xb1-2x_coco.py'
+_base_ = '../../configs/bcn/mask-rcnn_r50_fpn_bcn-all_8xb1-2x_coco.py'
 
 data_root = 'data/pennfudan/'
 train_dataloader = dict(
@@ -18,3 +18,5 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
+# 1 process x 1 image = 1 image per step; lr is 0.02 * 1 / 16 = 0.00125.
+optim_wrapper = dict(optimizer=dict(lr=0.00125))

@@ -1,4 +1,4 @@
-_base_ = '../../../configs/mini/mask-rcnn_r18_fpn_bcn-all_1xb1-3e_mini-coco.py'
+_base_ = '../../configs/mini/mask-rcnn_r18_fpn_bcn-all_1xb1-3e_mini-coco.py'
 
 metainfo = dict(classes=('person',))
 data_root = 'data/pennfudan/'
@@ -24,5 +24,5 @@ test_evaluator = val_evaluator
 model = dict(
     roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1))
 )
-# 136 pictures x 9 epochs = 1224 steps
+# 136 images x 9 epochs = 1224 steps
 train_cfg = dict(max_epochs=9, val_interval=3)

@@ -64,15 +64,17 @@ def test_standardization():
         if trained:
             for layer in target:
                 layer.weight.data += 0.2 * layer.weight.std()
-        said = standardization_warnings(
+        warnings = standardization_warnings(
             target, [*target.state_dict()], standardized
         )
-        assert len(said) == (expected is not None)
-        assert expected is None or expected in said[0]
+        assert len(warnings) == (expected is not None)
+        assert expected is None or expected in warnings[0]
 
 
 def test_only_loaded_filters_count():
     target = convs(nn.Conv2d)
     assert standardization_warnings(target, ['3.weight'], True) == []
-    (said,) = standardization_warnings(target, ['1.weight'], True)
-    assert said.startswith('1 convolutions of the model, the first of them 1')
+    (warning,) = standardization_warnings(target, ['1.weight'], True)
+    assert warning.startswith(
+        '1 convolutions of the model, the first of them 1'
+    )

@@ -95,6 +95,15 @@ def test_defect(width, error, message):
     assert not isinstance(info.value, ConfigError)
 
 
+@pytest.mark.parametrize('code', ['a, b = [1]', '{}["a"]', 'len(1)'])
+@pytest.mark.parametrize('file', ['mmnorm/layers/a.py', 'mmdet/a.py'])
+def test_defect_in_a_layer_or_a_part(code, file):
+    error = (ValueError, KeyError, TypeError)
+    with pytest.raises(error) as info, config_errors():
+        exec(compile(code, file, 'exec'))
+    assert not isinstance(info.value, ConfigError)
+
+
 def test_raised_in_names_the_last_frame():
     with pytest.raises(TypeError) as info:
         norm(type='BN', num_groups=8)

@@ -83,7 +83,7 @@ class Predict(nn.Module):
 @pytest.mark.slow  # half a minute
 @torch.no_grad()
 def test_detectors_do_not_export():
-    """docs/deploy.md says this, and has to change if one of them exports."""
+    """docs/deploy.md says this, and has to change if an export succeeds."""
     name = 'mini/mask-rcnn_r18_fpn_bcn-all_1xb1-3e_mini-coco'
     model, x = Predict(make_model(name).float()), torch.rand(1, 3, 64, 96)
     with pytest.raises(Exception, match='data-dependent'):

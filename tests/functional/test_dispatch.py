@@ -116,7 +116,7 @@ def test_no_self_test_while_a_graph_is_captured(monkeypatch, has_triton):
     assert tested == [device]
 
 
-def test_forced_backend_needs_no_device(monkeypatch):
+def test_forced_backend_needs_no_device(monkeypatch, has_triton):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     with dispatch.forced('torch'):
         assert dispatch.ops_for(X) is torch_ops

@@ -234,15 +234,14 @@ def test_contexts_of_the_user_are_kept():
 @pytest.mark.parametrize('breaks', [False, True])
 @every_moving_layer
 def test_compiled_checkpoint(name, breaks):
-    torch._dynamo.reset()
-
-    def forward(layer, x):
-        if breaks:  # the function then runs as Python, compiled in parts
-            torch._dynamo.graph_break()
-        return layer(x)
+    torch.compiler.reset()
 
     def again(layer, x):
-        part = partial(forward, layer)
+        def part(x):
+            if breaks:  # the function then runs as Python, in compiled parts
+                torch._dynamo.graph_break()
+            return layer(x)
+
         return loss_of(checkpoint(part, x, use_reentrant=False))
 
     def compiled(layer, x):

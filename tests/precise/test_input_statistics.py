@@ -26,24 +26,24 @@ def test_units(x, norm):
     norm.double()
     stats = norm.bn if isinstance(norm, BCN) else norm
     update_statistics(stats, x)
-    (seen,) = input_statistics(norm, lambda: norm(x))
-    assert seen.mean_shift == pytest.approx(0, abs=1e-10)
-    assert seen.var_ratio == pytest.approx(1, rel=1e-10)
-    assert not seen.far_off
+    (result,) = input_statistics(norm, lambda: norm(x))
+    assert result.mean_shift == pytest.approx(0, abs=1e-10)
+    assert result.var_ratio == pytest.approx(1, rel=1e-10)
+    assert not result.far_off
     stats.running_mean -= 2 * stats.running_var.sqrt()
     stats.running_var *= 8
-    (seen,) = input_statistics(norm, lambda: norm(x))
-    assert seen.mean_shift == pytest.approx(2 / math.sqrt(8), rel=1e-4)
-    assert seen.var_ratio == pytest.approx(1 / 8, rel=1e-4)
-    assert not seen.far_off
+    (result,) = input_statistics(norm, lambda: norm(x))
+    assert result.mean_shift == pytest.approx(2 / math.sqrt(8), rel=1e-4)
+    assert result.var_ratio == pytest.approx(1 / 8, rel=1e-4)
+    assert not result.far_off
     stats.running_var *= 2
-    (seen,) = input_statistics(norm, lambda: norm(x))
-    assert seen.far_off
+    (result,) = input_statistics(norm, lambda: norm(x))
+    assert result.far_off
     stats.running_mean -= 4 * stats.running_var.sqrt()
     stats.running_var /= 16
-    (seen,) = input_statistics(norm, lambda: norm(x))
-    assert seen.var_ratio == pytest.approx(1, rel=1e-4)
-    assert seen.far_off
+    (result,) = input_statistics(norm, lambda: norm(x))
+    assert result.var_ratio == pytest.approx(1, rel=1e-4)
+    assert result.far_off
 
 
 def test_running_statistics_do_not_move(x):
@@ -62,9 +62,9 @@ def test_all_calls_of_a_layer_count(x):
         norm(x[:1])
         norm(x[1:])
 
-    (seen,) = input_statistics(norm, forward)
-    assert seen.mean_shift < 1e-10
-    assert seen.var_ratio == pytest.approx(1, rel=1e-10)
+    (result,) = input_statistics(norm, forward)
+    assert result.mean_shift < 1e-10
+    assert result.var_ratio == pytest.approx(1, rel=1e-10)
 
 
 def test_norms_that_are_left_out(x):
@@ -92,5 +92,5 @@ def test_norms_that_are_left_out(x):
 def test_statistics_that_are_not_finite_are_far_off(x, value):
     norm = nn.BatchNorm2d(32).double()
     norm.running_var.fill_(value)
-    (seen,) = input_statistics(norm, lambda: norm(x))
-    assert seen.far_off
+    (result,) = input_statistics(norm, lambda: norm(x))
+    assert result.far_off

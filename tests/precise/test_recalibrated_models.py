@@ -4,10 +4,12 @@
 import copy
 import random
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import turn_on_activation_checkpointing
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -113,24 +115,42 @@ def test_fused_and_compiled_models():
     assert hasattr(compiled.forward, '_torchdynamo_orig_callable')
 
 
-class Checkpointed(nn.Module):
-    """A network under activation checkpointing, as with ``with_cp=True``."""
+class Model(nn.Module):
+    """A model that may checkpoint its backbone, as with ``with_cp=True``."""
 
-    def __init__(self, net: nn.Module, use_reentrant: bool) -> None:
+    def __init__(self, backbone: nn.Module, **checkpoint_args: bool) -> None:
         super().__init__()
-        self.net, self.use_reentrant = net, use_reentrant
+        self.backbone, self.checkpoint_args = backbone, checkpoint_args
 
     def forward(self, x: Tensor) -> Tensor:
-        return checkpoint(self.net, x, use_reentrant=self.use_reentrant)
+        if not self.checkpoint_args:
+            return self.backbone(x)
+        return checkpoint(self.backbone, x, **self.checkpoint_args)
 
 
-@pytest.mark.filterwarnings('ignore:None of the inputs have requires_grad')
-@pytest.mark.parametrize('use_reentrant', [True, False])
+def checkpointed_by_mmengine(net: nn.Module) -> nn.Module:
+    model = Model(net)
+    turn_on_activation_checkpointing(model, 'backbone')
+    return model
+
+
+CHECKPOINTING = {
+    'reentrant': partial(Model, use_reentrant=True),
+    'not reentrant': partial(Model, use_reentrant=False),
+    'mmengine': checkpointed_by_mmengine,
+}
+
+
+@pytest.mark.filterwarnings(
+    'ignore:None of the inputs have requires_grad',
+    'ignore:torch.utils.checkpoint',
+)
+@pytest.mark.parametrize('checkpointing', CHECKPOINTING)
 @pytest.mark.parametrize('name', NORMS)
-def test_activation_checkpointing(name, use_reentrant):
+def test_activation_checkpointing(name, checkpointing):
     net, batches = build(name), make_batches(4)
-    checkpointed = Checkpointed(copy.deepcopy(net), use_reentrant)
-    changes = recalibrate(checkpointed, batches)
-    assert list(changes) == ['net.1', 'net.4', 'net.7']
+    model = CHECKPOINTING[checkpointing](copy.deepcopy(net))
+    changes = recalibrate(model, batches)
+    assert list(changes) == ['backbone.1', 'backbone.4', 'backbone.7']
     recalibrate(net, batches)
-    assert_same(statistics(checkpointed.net), statistics(net), 0)
+    assert_same(model.backbone.state_dict(), net.state_dict(), 0)

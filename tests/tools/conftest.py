@@ -28,6 +28,7 @@ def command(monkeypatch, capsys) -> Callable[..., Ended]:
 
     def run(name: str, *args: object) -> Ended:
         monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
+        capsys.readouterr()  # drops what the test itself has printed
         status = 0
         try:
             runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')

@@ -1,33 +1,16 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The table of tools/check_data.py, its advice and its exit status."""
 
-import runpy
-import sys
-
 import pytest
 
-from tests.paths import CONFIG, ROOT
+from tests.paths import CONFIG
+
+TOOL = 'check_data.py'
 
 
-@pytest.fixture
-def check(monkeypatch, capsys):
-    """Run the command in this process: its exit status, stdout, stderr."""
-
-    def run(*args) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', ['check_data.py', *map(str, args)])
-        monkeypatch.chdir(ROOT)
-        with pytest.raises(SystemExit) as exit_info:
-            runpy.run_path(
-                str(ROOT / 'tools/check_data.py'), run_name='__main__'
-            )
-        return exit_info.value.code, *capsys.readouterr()
-
-    return run
-
-
-def test_all_found(check, options, mini_coco):
-    code, out, err = check(CONFIG, *options)
-    assert (code, err) == (0, '')
+def test_all_found(command, options, mini_coco):
+    status, out, err = command(TOOL, CONFIG, *options)
+    assert (status, err) == (0, '')
     *lines, empty, last = out.splitlines()
     assert (empty, last) == ('', 'All found: the data are ready.')
     assert lines[0].split() == [
@@ -48,19 +31,19 @@ def test_all_found(check, options, mini_coco):
         ['test', 'CocoDataset', 'images'],
         ['test', 'CocoMetric', 'annotations'],
     ]
-    # One table: all columns begin where their names stand.
+    # All columns begin where their names stand.
     for name, cell in (('path', '/'), ('status', 'found')):
         column = lines[0].index(name)
         assert all(line[column:].startswith(cell) for line in lines[1:])
 
 
-def test_missing(check, options, tmp_path):
+def test_missing(command, options, tmp_path):
     roots = [
         f'{mode}_dataloader.dataset.data_root' for mode in ('val', 'test')
     ]
     none = [f'{root}={tmp_path}/mini_none' for root in roots]
-    code, out, err = check(CONFIG, *options, *none)
-    assert (code, err) == (1, '')
+    status, out, err = command(TOOL, CONFIG, *options, *none)
+    assert (status, err) == (1, '')
     *lines, empty, last = out.splitlines()
     assert empty == ''
     assert last == (
@@ -69,7 +52,7 @@ def test_missing(check, options, tmp_path):
     assert sum(line.endswith('missing') for line in lines) == 4
 
 
-def test_what_mmdet_ships_names_its_section(check, tmp_path):
+def test_section_of_a_data_set_of_mmdet(command, tmp_path):
     path = tmp_path / 'config.py'
     path.write_text(
         "_base_ = 'mmdet::_base_/datasets/cityscapes_instance.py'\n"
@@ -77,8 +60,8 @@ def test_what_mmdet_ships_names_its_section(check, tmp_path):
     )
     root = f'data_root={tmp_path}/'
     leaf = 'train_dataloader.dataset.dataset'
-    code, out, _ = check(path, '--cfg-options', f'{leaf}.{root}')
-    assert code == 1
+    status, out, _ = command(TOOL, path, '--cfg-options', f'{leaf}.{root}')
+    assert status == 1
     assert f'{tmp_path}/leftImg8bit/train/' in out
     assert "section 'Cityscapes'" in out
 
@@ -91,15 +74,13 @@ def test_what_mmdet_ships_names_its_section(check, tmp_path):
         ('train_dataloader.dataset.0.ann_file=a', "no '0'"),
         ('train_datloader=a', "no 'train_datloader'"),
         ('train_dataloader.dataset.data_rot=a', "argument 'data_rot'"),
+        ('train_dataloader.batch_size.x=a', 'batch_size is 1 and has no'),
+        ('train_dataloader', 'is not of the form KEY=VALUE'),
         ('train_dataloader.dataset.type=Coco', "mmdet has no 'Coco'"),
     ],
 )
-def test_unknown_key(check, option, why):
-    code, out, err = check(CONFIG, '--cfg-options', option)
-    assert (code, out) == (1, '')
-    assert len(err.splitlines()) == 1
-    assert err.startswith('check_data.py: error: ')
-    assert why in err
+def test_unknown_key(fails, option, why):
+    assert why in fails(TOOL, CONFIG, '--cfg-options', option)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +92,17 @@ def test_unknown_key(check, option, why):
         ('norm_cfg = dict()', 'names no data'),
     ],
 )
-def test_config_that_is_none(check, tmp_path, text, why):
+def test_not_a_config_of_data(fails, tmp_path, text, why):
     path = tmp_path / 'config.py'
     if text is not None:
         path.write_text(text)
-    code, out, err = check(path)
-    assert (code, out) == (1, '')
-    assert len(err.splitlines()) == 1
-    assert err.startswith('check_data.py: error: ')
-    assert why in err
+    assert why in fails(TOOL, path)
+
+
+def test_defect_keeps_its_traceback(command, tmp_path, monkeypatch):
+    (tmp_path / 'faulty.py').write_text("raise RuntimeError('a defect')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / 'config.py'
+    path.write_text("custom_imports = dict(imports=['faulty'])\n")
+    with pytest.raises(RuntimeError, match='a defect'):
+        command(TOOL, path)

@@ -1,10 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""tools/test.py --fold says what it says without."""
+"""tools/test.py gives the same results with --fold as without."""
 
 import json
 import pickle
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,24 +20,21 @@ from .test_mmseg import config as segmenter  # noqa: F401  a fixture
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path) -> Callable[..., dict]:
-    """Run tools/test.py; what it says, its scores and its predictions."""
+def run(succeeds, tmp_path) -> Callable[..., dict]:
+    """Run tools/test.py; return its log on folds, scores and predictions."""
 
     def run(*args: object) -> dict:
         work_dir = tmp_path / f'run{len(list(tmp_path.glob("run*")))}'
-        argv = ['test.py', *args, '--work-dir', work_dir]
-        argv += ['--out', work_dir.with_suffix('.pkl')]
-        monkeypatch.setattr(sys, 'argv', [str(arg) for arg in argv])
-        monkeypatch.chdir(ROOT)
-        runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
+        results = ('--out', work_dir.with_suffix('.pkl'))
+        succeeds('test.py', *args, '--work-dir', work_dir, *results)
         DefaultScope._instance_dict.clear()
         with work_dir.with_suffix('.pkl').open('rb') as file:
             predictions = pickle.load(file)
         scores = json.loads(next(work_dir.glob('*/*.json')).read_text())
         scores = {k: v for k, v in scores.items() if 'time' not in k}
         log = next(work_dir.glob('*/*.log')).read_text()
-        said = [line for line in log.splitlines() if ' folded ' in line]
-        return dict(said=said, scores=scores, predictions=predictions)
+        folds = [line for line in log.splitlines() if ' folded ' in line]
+        return dict(folds=folds, scores=scores, predictions=predictions)
 
     return run
 
@@ -54,7 +49,7 @@ def test_detector(run, options, tmp_path, monkeypatch):
     name = str(CONFIG.relative_to(ROOT / 'configs').with_suffix(''))
     checkpoint = save(make_model(name).float(), tmp_path)
     plain = run(CONFIG, checkpoint, *options)
-    # As of several processes, where the model is wrapped.
+    # With a launcher the model is wrapped.
     for key, value in dict(RANK='0', WORLD_SIZE='1').items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv('MASTER_PORT', free_port())
@@ -62,8 +57,8 @@ def test_detector(run, options, tmp_path, monkeypatch):
     monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
     launcher = ('--fold', '--launcher', 'pytorch')
     folded = run(CONFIG, checkpoint, *launcher, *options)
-    assert not plain['said']
-    assert folded['said'][0].endswith('folded 72, kept 0')
+    assert plain['folds'] == []
+    assert folded['folds'][0].endswith('folded 72, kept 0')
     pairs = zip(plain['predictions'], folded['predictions'], strict=True)
     for before, after in pairs:
         before, after = before['pred_instances'], after['pred_instances']
@@ -75,7 +70,7 @@ def test_detector(run, options, tmp_path, monkeypatch):
 
 
 def test_segmenter(run, segmenter, tmp_path):  # noqa: F811
-    """In two forms of each image, with a hook that swaps weights."""
+    """Test two versions of each image, with a hook that swaps weights."""
     text = segmenter.read_text()
     segmenter.write_text(f"{text}\ncustom_hooks = [dict(type='EMAHook')]\n")
     with DefaultScope.overwrite_default_scope('mmseg'):
@@ -83,6 +78,6 @@ def test_segmenter(run, segmenter, tmp_path):  # noqa: F811
     checkpoint = save(randomize(model), tmp_path)
     plain = run(segmenter, checkpoint, '--tta')
     folded = run(segmenter, checkpoint, '--tta', '--fold', '--channels-last')
-    assert folded['said'][0].endswith('folded 24, kept 0')
+    assert folded['folds'][0].endswith('folded 24, kept 0')
     assert folded['scores'] == pytest.approx(plain['scores'], abs=0.1)
     assert plain['scores']['mIoU'] > 1

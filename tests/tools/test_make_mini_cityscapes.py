@@ -35,7 +35,7 @@ def index(dataset: Path, split: str) -> COCO:
 
 
 def truth(dataset: Path, split: str) -> Iterator[tuple[dict, list]]:
-    """Yield the polygons and the three label images of each picture."""
+    """Yield the polygons and the three label images of each image."""
     for path in sorted(dataset.glob(f'gtFine/{split}/*/*_polygons.json')):
         arrays = []
         for kind in TRUTH[:3]:
@@ -53,18 +53,18 @@ def test_layout(dataset: Path) -> None:
         'mini_cityscapes.json',
     }
     for split, count in COUNTS.items():
-        pictures = list(dataset.glob(f'leftImg8bit/{split}/*/*'))
+        images = list(dataset.glob(f'leftImg8bit/{split}/*/*'))
         files = {path.name for path in dataset.glob(f'gtFine/{split}/*/*')}
-        assert len(pictures) == count
+        assert len(images) == count
         assert len(files) == count * len(TRUTH)
-        for path in pictures:
+        for path in images:
             info = getCsFileInfo(str(path))
             assert info.city == path.parent.name
             assert (info.type, info.ext) == ('leftImg8bit', 'png')
             stem = f'{info.city}_{info.sequenceNb}_{info.frameNb}_gtFine'
             assert {f'{stem}_{kind}.png' for kind in TRUTH[:3]} < files
-            with Image.open(path) as picture:
-                assert (picture.size, picture.mode) == ((128, 64), 'RGB')
+            with Image.open(path) as image:
+                assert (image.size, image.mode) == ((128, 64), 'RGB')
 
 
 @pytest.mark.parametrize('split', COUNTS)

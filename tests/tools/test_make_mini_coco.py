@@ -1,12 +1,10 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The mini COCO data set is sound, repeatable and never overwrites."""
+"""The mini COCO is what mmdet expects, repeatable and kept."""
 
-import importlib
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,17 +15,18 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-TOOLS = Path(__file__).parents[2] / 'tools/dataset_converters'
+from tests.conftest import Main
+from tests.paths import ROOT
+
 COUNTS = {'train': 6, 'val': 3}
-
-
-SIZES = ('--train', '6', '--val', '3', '--size', '64')
-Main = Callable[..., None]
+TOOL = 'make_mini_coco'
+SIZES = ('--train', 6, '--val', 3, '--size', 64)
+FILE = ROOT / f'tools/dataset_converters/{TOOL}.py'
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, TOOLS / 'make_mini_coco.py', *map(str, arguments)],
+        [sys.executable, FILE, *map(str, arguments)],
         capture_output=True,
         check=False,
         text=True,
@@ -46,31 +45,6 @@ def index(root: Path, split: str) -> COCO:
     return COCO(root / 'annotations' / f'instances_{split}2017.json')
 
 
-@pytest.fixture(scope='module')
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp('data') / 'mini_coco'
-    done = run(out, *SIZES)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module('make_mini_coco')
-
-
-@pytest.fixture
-def main(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Main:
-    """The command line within this process, as imports take seconds."""
-
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr(sys, 'argv', ['', *map(str, arguments)])
-        module.main()
-
-    return call
-
-
 def test_layout(dataset: Path) -> None:
     assert {path.name for path in dataset.iterdir()} == {
         'annotations',
@@ -78,16 +52,16 @@ def test_layout(dataset: Path) -> None:
         'train2017',
         'val2017',
     }
-    assert [path.name for path in dataset.parent.iterdir()] == ['mini_coco']
+    assert list(dataset.parent.iterdir()) == [dataset]
     for split, count in COUNTS.items():
         images = index(dataset, split).dataset['images']
         files = sorted(path.name for path in dataset.glob(f'{split}2017/*'))
         assert files == [f'{image["id"]:012}.jpg' for image in images]
         assert files == [image['file_name'] for image in images]
         assert len(files) == count
-        with Image.open(dataset / f'{split}2017' / files[0]) as picture:
-            assert picture.size == (64, 64)
-            assert picture.mode == 'RGB'
+        with Image.open(dataset / f'{split}2017' / files[0]) as image:
+            assert image.size == (64, 64)
+            assert image.mode == 'RGB'
 
 
 def test_is_repeatable(dataset: Path, main: Main, tmp_path: Path) -> None:
@@ -128,7 +102,7 @@ def test_annotations_agree_with_their_masks(dataset: Path, split: str) -> None:
 
 
 @pytest.mark.parametrize('split', COUNTS)
-def test_one_crowd_and_one_empty_picture(dataset: Path, split: str) -> None:
+def test_one_crowd_and_one_empty_image(dataset: Path, split: str) -> None:
     coco = index(dataset, split)
     per_image = [len(coco.imgToAnns[image]) for image in coco.imgs]
     assert per_image.count(0) == 1
@@ -155,7 +129,7 @@ def test_splits_share_nothing(dataset: Path, module: ModuleType) -> None:
 
 def test_polygons_and_run_lengths_are_exact(module: ModuleType) -> None:
     rng = np.random.default_rng(0)
-    # Noise has all that is hard: holes, islands in holes, single pixels.
+    # Noise has holes, islands in holes and single pixels.
     for _ in range(200):
         mask = rng.random((9, 12)) < rng.uniform(0.1, 0.95)
         mask[4, 4] = True
@@ -169,9 +143,9 @@ def test_polygons_and_run_lengths_are_exact(module: ModuleType) -> None:
 def test_scene_may_be_wide(module: ModuleType) -> None:
     sources = module.load_sources('val')
     rng = np.random.default_rng(0)
-    picture, instances = module.compose(sources, rng, (64, 128), 5)
-    assert picture.shape == (64, 128, 3)
-    assert picture.dtype == np.uint8
+    image, instances = module.compose(sources, rng, (64, 128), 5)
+    assert image.shape == (64, 128, 3)
+    assert image.dtype == np.uint8
     assert [instance.mask.shape for instance in instances] == [(64, 128)] * 5
 
 

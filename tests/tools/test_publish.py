@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmnorm import BCN
 from tests.paths import CONFIG, ROOT
 
-TOOL = 'publish'
+TOOL = 'publish.py'
 SEGMENTER = ROOT / (
     'configs/mini/deeplabv3_r18-d8_sn-all_1xb1-2k_mini-cityscapes.py'
 )
@@ -50,7 +51,11 @@ class Images(Dataset):
 
 @pytest.fixture
 def trained(tmp_path) -> Iterator[tuple[Path, EMAHook, Net]]:
-    """A checkpoint of mmengine, with a moving average of the weights."""
+    """Train with a moving average of the weights.
+
+    The fixture gives the checkpoint of mmengine, the hook that has the
+    average, and the model.
+    """
     dataset = Images()
     loader = DataLoader(dataset, 2, sampler=DefaultSampler(dataset))
     runner = Runner(
@@ -67,21 +72,28 @@ def trained(tmp_path) -> Iterator[tuple[Path, EMAHook, Net]]:
     yield tmp_path / 'work/epoch_2.pth', hook, runner.model
 
 
+@pytest.fixture
+def publish(succeeds) -> Callable[[Path, Path], str]:
+    """Publish a checkpoint, and return the output."""
+    return partial(succeeds, TOOL)
+
+
 def file_in(folder: Path, start: str) -> Path:
     (path,) = (p for p in folder.iterdir() if p.name.startswith(start))
     return path
 
 
-def test_what_stays(main, trained, tmp_path, capsys):
-    path, hook, model = trained
-    main(path, tmp_path / 'net.pth')
-    said = capsys.readouterr().out
+def test_content(publish, trained, tmp_path):
+    path, *_ = trained
+    text = publish(path, tmp_path / 'net.pth')
     out = file_in(tmp_path, 'net')
     digits = sha256(out.read_bytes()).hexdigest()[:8]
     assert out.name == f'net-{digits}.pth'
-    assert said.endswith(f'wrote {out}\n')
-    assert 'state_dict holds the moving average of the weights\n' in said
-    assert 'optimizer' in said.splitlines()[0]
+    first, second, last = text.splitlines()
+    assert first.startswith('dropped: ')
+    assert 'optimizer' in first
+    assert second == 'state_dict holds the moving average of the weights'
+    assert last == f'wrote {out}'
     before = torch.load(path, weights_only=True)
     assert {'optimizer', 'message_hub', 'ema_state_dict'} <= before.keys()
     after = torch.load(out, weights_only=True)
@@ -93,9 +105,9 @@ def test_what_stays(main, trained, tmp_path, capsys):
     assert out.stat().st_size < path.stat().st_size / 2
 
 
-def test_moving_average_bit_by_bit(main, trained, tmp_path):
+def test_moving_average_bit_by_bit(publish, trained, tmp_path):
     path, hook, model = trained
-    main(path, tmp_path / 'net.pth')
+    publish(path, tmp_path / 'net.pth')
     state = torch.load(file_in(tmp_path, 'net'), weights_only=True)
     average = hook.ema_model.module.state_dict()
     assert state['state_dict'].keys() == average.keys()
@@ -105,17 +117,17 @@ def test_moving_average_bit_by_bit(main, trained, tmp_path):
     assert not torch.equal(state['state_dict']['net.0.weight'], last)
 
 
-def test_same_weights_have_the_same_name(main, trained, tmp_path):
+def test_same_weights_have_the_same_name(publish, trained, tmp_path):
     path, *_ = trained
     for name in ('a', 'b'):
-        main(path, tmp_path / f'{name}.pth')
+        publish(path, tmp_path / f'{name}.pth')
     a, b = file_in(tmp_path, 'a-'), file_in(tmp_path, 'b-')
     assert a.name[1:] == b.name[1:]
     assert a.read_bytes() == b.read_bytes()
 
 
 def save(path: Path, config: Path, scope: str) -> dict[str, Tensor]:
-    """A checkpoint of a model with random numbers."""
+    """Write a checkpoint of a model with random numbers."""
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(Config.fromfile(config).model)
     state = model.state_dict()
@@ -128,28 +140,28 @@ def save(path: Path, config: Path, scope: str) -> dict[str, Tensor]:
     return state
 
 
-def assert_equal(model: nn.Module, wanted: dict[str, Tensor]) -> None:
+def assert_equal(model: nn.Module, expected: dict[str, Tensor]) -> None:
     assert model.dataset_meta['classes'] == CLASSES
-    assert model.state_dict().keys() == wanted.keys()
+    assert model.state_dict().keys() == expected.keys()
     for key, value in model.state_dict().items():
-        assert torch.equal(value, wanted[key])
+        assert torch.equal(value, expected[key])
 
 
-def test_detector(main, tmp_path):
-    wanted = save(tmp_path / 'in.pth', CONFIG, 'mmdet')
-    main(tmp_path / 'in.pth', tmp_path / 'out')
+def test_detector(publish, tmp_path):
+    expected = save(tmp_path / 'in.pth', CONFIG, 'mmdet')
+    publish(tmp_path / 'in.pth', tmp_path / 'out')
     out = str(file_in(tmp_path, 'out'))
     model = init_detector(str(CONFIG), out, device='cpu', palette='random')
-    assert_equal(model, wanted)
+    assert_equal(model, expected)
     inference_detector(model, np.zeros((64, 64, 3), np.uint8))
 
 
-def test_segmenter(main, tmp_path):
-    wanted = save(tmp_path / 'in.pth', SEGMENTER, 'mmseg')
-    main(tmp_path / 'in.pth', tmp_path / 'out')
+def test_segmenter(publish, tmp_path):
+    expected = save(tmp_path / 'in.pth', SEGMENTER, 'mmseg')
+    publish(tmp_path / 'in.pth', tmp_path / 'out')
     out = str(file_in(tmp_path, 'out'))
     model = init_model(str(SEGMENTER), out, device='cpu')
-    assert_equal(model, wanted)
+    assert_equal(model, expected)
 
 
 @pytest.mark.parametrize(
@@ -160,21 +172,16 @@ def test_segmenter(main, tmp_path):
         ({'state_dict': 3}, 'holds no state_dict'),
     ],
 )
-def test_mistakes(main, tmp_path, capsys, content, why):
+def test_mistakes(fails, tmp_path, content, why):
     if content is not None:
         torch.save(content, tmp_path / 'in.pth')
     before = os.listdir(tmp_path)
-    with pytest.raises(SystemExit) as exit_info:
-        main(tmp_path / 'in.pth', tmp_path / 'out.pth')
-    assert exit_info.value.code == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert why in line
+    assert why in fails(TOOL, tmp_path / 'in.pth', tmp_path / 'out.pth')
     assert os.listdir(tmp_path) == before
 
 
-def test_twice(main, tmp_path, capsys):
+def test_twice(publish, fails, tmp_path):
     torch.save({'state_dict': {'w': torch.ones(2)}}, tmp_path / 'in.pth')
-    main(tmp_path / 'in.pth', tmp_path / 'out.pth')
-    with pytest.raises(SystemExit):
-        main(tmp_path / 'in.pth', tmp_path / 'out.pth')
-    assert 'is there already: name another' in capsys.readouterr().err
+    paths = (tmp_path / 'in.pth', tmp_path / 'out.pth')
+    publish(*paths)
+    assert 'is there already: name another' in fails(TOOL, *paths)

@@ -1,6 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 import json
+import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,38 +12,55 @@ from tests.paths import CONFIG
 
 
 @pytest.fixture(scope='module')
-def work_dir(tmp_path_factory):
+def work_dir(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp('work_dir')
 
 
-def weights(path) -> dict[str, torch.Tensor]:
+def weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)['state_dict']
 
 
-def test_train_test_and_resume(tool, options, work_dir):
+def coco_scores(text: str) -> dict[str, float]:
+    """Return the scores of COCO in a line of JSON."""
+    entries = json.loads(text).items()
+    return {key: value for key, value in entries if key.startswith('coco/')}
+
+
+@pytest.fixture
+def predict(tool, options, tmp_path):
+    """Test a checkpoint; return COCO's scores, and those of all boxes."""
+
+    def run(checkpoint: Path) -> tuple[dict[str, float], list[torch.Tensor]]:
+        folder = tmp_path / checkpoint.stem
+        out = folder / 'predictions.pkl'
+        arguments = (checkpoint, '--work-dir', folder, '--out', out)
+        result = tool('test.py', CONFIG, *arguments, *options)
+        assert result.returncode == 0, result.stderr
+        coco = coco_scores(next(folder.glob('*/*.json')).read_text())
+        images = pickle.loads(out.read_bytes())
+        return coco, [image['pred_instances']['scores'] for image in images]
+
+    return run
+
+
+def test_train_test_and_resume(tool, options, work_dir, predict):
     whole = work_dir / 'whole'
     result = tool('train.py', CONFIG, '--work-dir', whole, *options)
     assert result.returncode == 0, result.stderr
-    assert 'coco/segm_mAP_50' in result.stdout
+    log = next(whole.glob('*/vis_data/scalars.json')).read_text()
+    validation = coco_scores(log.splitlines()[-1])
 
+    # The validation and the test have the same four images.
     checkpoint = whole / 'epoch_2.pth'
-    tested = work_dir / 'tested'
-    result = tool(
-        'test.py',
-        CONFIG,
-        checkpoint,
-        '--work-dir',
-        tested,
-        '--out',
-        work_dir / 'predictions.pkl',
-        *options,
-    )
-    assert result.returncode == 0, result.stderr
-    scores = json.loads(next(tested.glob('*/*.json')).read_text())
-    assert 0 <= scores['coco/segm_mAP'] <= 1
-    assert (work_dir / 'predictions.pkl').stat().st_size > 0
+    coco, scores = predict(checkpoint)
+    assert coco.keys() >= {'coco/bbox_mAP', 'coco/segm_mAP'}
+    assert coco == pytest.approx(validation)
+    assert all(len(image) > 0 for image in scores)
+    assert len(scores) == 4
+    _, before = predict(whole / 'epoch_1.pth')
+    assert not torch.equal(torch.cat(before), torch.cat(scores))
 
-    # Going on after the first of two epochs ends with the same weights.
+    # A training that resumes after the first epoch ends with equal weights.
     resumed = work_dir / 'resumed'
     resumed.mkdir()
     shutil.copy(whole / 'epoch_1.pth', resumed)

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What the norms of a config exchange in a training step, per process."""
+"""Count the bytes that the norms of a config all-reduce in a training step."""
 
 import argparse
 from collections import Counter
@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmnorm import BCN, SN, SyncBN
 from mmnorm.engine.runner.launch import fail
 
-BYTES = 8  # a float64
+BYTES = 8  # The numbers are float64.
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,7 +34,8 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    # In training, as frozen stages and norm_eval leave it.
+    # The modules decide which norms train: frozen stages and norm_eval keep
+    # theirs in evaluation.
     model = MODELS.build(cfg.model).train()
     norms = [m for m in model.modules() if isinstance(m, (BCN, SN, SyncBN))]
     sizes = Counter(
@@ -49,15 +50,15 @@ def main() -> None:
             'batch statistics'
         )
 
-    print('| channels | layers | bytes a reduction |\n|---|---|---|')
+    print('| channels | layers | bytes per all-reduce |\n|---|---|---|')
     for channels, count in sorted(sizes.items()):
         print(f'| {channels} | {count} | {BYTES * (2 * channels + 1)} |')
     total = sum(
         count * BYTES * (2 * channels + 1) for channels, count in sizes.items()
     )
     print(
-        '\n| statistics | reductions forward | backward | after the step '
-        '| bytes a step |\n|---|---|---|---|---|\n'
+        '\n| statistics | all-reduces forward | backward | after the step '
+        '| bytes per step |\n|---|---|---|---|---|\n'
         f'| batch (SyncBN, SN, BCN `estimate=False`) | {num_layers} '
         f'| {num_layers} | 0 | {2 * total} |\n'
         f'| estimates (BCN) | {num_layers} | 0 | 0 | {total} |\n'

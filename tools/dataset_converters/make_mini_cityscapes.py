@@ -21,7 +21,7 @@ FORMAT = 2
 MARKER = 'mini_cityscapes.json'
 CITIES = {'train': 'minitown', 'val': 'miniburg'}
 STUFF = ('building', 'vegetation')
-"""What the two photographs stand for: a palace and a flower."""
+"""The classes of the two photographs, which show a palace and a flower."""
 CATEGORIES = [
     {'id': label.id, 'name': label.name}
     for label in labels
@@ -31,11 +31,11 @@ NAMES = (
     *(category['name'] for category in CATEGORIES),
     *('traffic light', 'traffic sign'),
 )
-"""What the digits stand for."""
+"""The classes of the digits 0 to 9."""
 
 
 def outline(mask: np.ndarray) -> list[list[int]]:
-    """Outline a mask by one ring, as Cityscapes has one for each object."""
+    """Outline a mask by one ring; Cityscapes has one ring per object."""
     contours, _ = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE
     )
@@ -48,7 +48,7 @@ def outline(mask: np.ndarray) -> list[list[int]]:
 def list_objects(
     stuff: str, instances: list[Instance], shape: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    """List the objects of a picture in the order of painting."""
+    """List the objects of an image, in the order of painting."""
     objects = [{'label': stuff, 'polygon': outline(np.ones(shape))}]
     for category, mask, crowd in instances:
         label = 'cargroup' if crowd else NAMES[category]
@@ -59,7 +59,7 @@ def list_objects(
 def write_truth(
     stem: Path, objects: list[dict[str, Any]], shape: tuple[int, int]
 ) -> None:
-    """Write the polygons, and the images that Cityscapes makes of them."""
+    """Write the polygons, and the label images that follow from polygons."""
     content = {'imgHeight': shape[0], 'imgWidth': shape[1]}
     text = json.dumps(content | {'objects': objects})
     Path(f'{stem}_polygons.json').write_text(text)
@@ -74,12 +74,13 @@ def write_truth(
 
 
 def annotate(stem: Path) -> list[dict[str, Any]]:
-    """Describe the instances of a picture, as mmdet's converter does."""
+    """Describe the instances of an image, as mmdet's converter does."""
     with Image.open(f'{stem}_instanceIds.png') as image:
         ids = np.asarray(image)
     annotations = []
     for value in np.unique(ids[ids >= CATEGORIES[0]['id']]).tolist():
-        # Cityscapes numbers instances; a group keeps the id of its class.
+        # An instance has a number of four or more digits, a group has the id
+        # of its class.
         crowd = value < 1000
         rle = mask_utils.encode(np.asfortranarray(ids == value, np.uint8))
         annotation = {
@@ -99,9 +100,9 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
     (root / 'annotations').mkdir(parents=True)
     for split, city in CITIES.items():
         sources = load_sources(split)
-        pictures = root / 'leftImg8bit' / split
+        folder = root / 'leftImg8bit' / split
         truth = root / 'gtFine' / split
-        (pictures / city).mkdir(parents=True)
+        (folder / city).mkdir(parents=True)
         (truth / city).mkdir(parents=True)
         images, annotations = [], []
         for index, (rng, count, heap) in enumerate(draws(split, config)):
@@ -109,10 +110,10 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
             chosen = sources._replace(
                 photos=[sources.photos[photo]], colored=True
             )
-            picture, instances = compose(chosen, rng, shape, count, heap)
+            image, instances = compose(chosen, rng, shape, count, heap)
             name = f'{city}/{city}_{index:06}_000019'
             file_name = f'{name}_leftImg8bit.png'
-            Image.fromarray(picture).save(pictures / file_name)
+            Image.fromarray(image).save(folder / file_name)
             stem = truth / f'{name}_gtFine'
             objects = list_objects(STUFF[photo], instances, shape)
             write_truth(stem, objects, shape)

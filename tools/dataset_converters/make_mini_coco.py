@@ -35,8 +35,8 @@ HEADER = {
 
 def polygons(mask: np.ndarray) -> list[list[float]]:
     """Outline a mask; pycocotools decodes the result to the same mask."""
-    # In a doubled mask the outline runs a quarter of a pixel inside the
-    # true border, so that every pixel center is strictly on its own side.
+    # In a doubled mask the outline runs a quarter of a pixel inside the true
+    # border. Every pixel center is then strictly on its own side.
     double = mask.astype(np.uint8).repeat(2, 0).repeat(2, 1)
     contours, links = cv2.findContours(
         double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
@@ -54,14 +54,14 @@ def polygons(mask: np.ndarray) -> list[list[float]]:
 
 
 def bridge(ring: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Join two rings by a seam; it makes a hole or a part of one polygon."""
+    """Join two rings by a seam: one ring is a hole or a part of the other."""
     gaps = np.abs(ring[:, None] - other).sum(-1)
     i, j = np.unravel_index(gaps.argmin(), gaps.shape)
     return np.concatenate((ring[: i + 1], other[j:], other[: j + 1], ring[i:]))
 
 
 def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
-    """Encode a mask as COCO encodes its crowds, with plain counts."""
+    """Encode a mask by plain counts, as COCO encodes crowds."""
     flat = mask.ravel(order='F')
     changes = np.flatnonzero(np.diff(flat, prepend=False))
     counts = np.diff(changes, prepend=0, append=flat.size)
@@ -69,7 +69,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
 
 
 def annotate(instance: Instance) -> dict[str, Any]:
-    """Describe an instance; area and box are those of what is written."""
+    """Describe an instance; area and box follow from the written mask."""
     mask = instance.mask
     segmentation = run_lengths(mask) if instance.crowd else polygons(mask)
     rle = mask_utils.frPyObjects(segmentation, *mask.shape)
@@ -95,12 +95,12 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
         folder.mkdir()
         images, annotations = [], []
         for rng, count, crowded in draws(split, config):
-            picture, instances = compose(
+            image, instances = compose(
                 sources, rng, (size, size), count, crowded
             )
             image_id += 1
             name = f'{image_id:012}.jpg'
-            Image.fromarray(picture).save(folder / name, quality=95)
+            Image.fromarray(image).save(folder / name, quality=95)
             entry = {'id': image_id, 'file_name': name, 'license': 1}
             images.append(entry | {'height': size, 'width': size})
             for instance in instances:

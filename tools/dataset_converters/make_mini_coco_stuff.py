@@ -27,13 +27,13 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
         for rng, count, heap in draws(split, config):
             photo = rng.integers(len(STUFF))
             chosen = sources._replace(photos=[sources.photos[photo]])
-            picture, instances = compose(chosen, rng, SHAPE, count, heap)
+            image, instances = compose(chosen, rng, SHAPE, count, heap)
             labels = np.full(SHAPE, list(STUFF.values())[photo], np.uint8)
             for instance in instances:
                 labels[instance.mask] = instance.category
             number += 1
             name = f'{number:012}'
-            Image.fromarray(picture).save(images / f'{name}.jpg', quality=95)
+            Image.fromarray(image).save(images / f'{name}.jpg', quality=95)
             Image.fromarray(labels).save(
                 annotations / f'{name}_labelTrainIds.png'
             )

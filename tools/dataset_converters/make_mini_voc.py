@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Make a small real data set in the layout of VOC2012 with its aug split.
 
-Half of the training pictures, rounded down, are the train split of VOC, the
-others are the aug split.
+Half of the training images, rounded down, are the train split of VOC. The rest
+is the aug split.
 """
 
 from pathlib import Path
@@ -34,9 +34,9 @@ def draw(instances: list[Instance], void: bool) -> Image.Image:
     """Draw the class of each pixel: the digit plus one, or 0.
 
     Args:
-        instances: What to draw, from bottom to top.
-        void: Whether borders and the heap are void, as VOC has them; the
-            aug split has no void.
+        instances: The instances, from bottom to top.
+        void: Whether borders and the heap are void, as in VOC; the aug split
+            has no void.
     """
     labels = np.zeros(SHAPE, np.uint8)
     for category, mask, crowd in instances:
@@ -50,20 +50,20 @@ def draw(instances: list[Instance], void: bool) -> Image.Image:
 def write_dataset(root: Path, config: dict[str, int]) -> str:
     """Write all splits under the new folder ``root``; return the digest."""
     base = root / 'VOCdevkit' / 'VOC2012'
-    pictures = base / 'JPEGImages'
+    images = base / 'JPEGImages'
     classes = base / 'SegmentationClass'
     augmented = base / 'SegmentationClassAug'
     lists = base / 'ImageSets' / 'Segmentation'
-    for folder in (pictures, classes, augmented, lists):
+    for folder in (images, classes, augmented, lists):
         folder.mkdir(parents=True)
     names = []
     for split in SPLITS:
         sources = load_sources(split)
         for rng, count, heap in draws(split, config):
-            picture, instances = compose(sources, rng, SHAPE, count, heap)
+            image, instances = compose(sources, rng, SHAPE, count, heap)
             names.append(f'2012_{len(names) + 1:06}')
-            path = pictures / f'{names[-1]}.jpg'
-            Image.fromarray(picture).save(path, quality=95)
+            path = images / f'{names[-1]}.jpg'
+            Image.fromarray(image).save(path, quality=95)
             colored = draw(instances, void=True)
             colored.putpalette(palette())
             colored.save(classes / f'{names[-1]}.png')

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What the mini data sets share: command line, marker and safe writing."""
+"""The command line, the marker and the safe writing of a mini data set."""
 
 import argparse
 import hashlib
@@ -12,23 +12,29 @@ import numpy as np
 from tqdm import tqdm
 
 SPLITS = ('train', 'val')
-# Each split needs room for its empty picture and its crowd.
+# Each split has one image without digits and one image with a crowd.
 OPTIONS = {
-    'train': (2, 'pictures'),
-    'val': (2, 'pictures'),
-    'size': (64, 'in pixels'),
-    'height': (64, 'in pixels'),
-    'seed': (0, None),
+    'train': (2, 'images for training'),
+    'val': (2, 'images for validation'),
+    'size': (64, 'width and height in pixels'),
+    'height': (64, 'height in pixels'),
+    'seed': (0, 'seed of all random choices'),
 }
-"""Smallest value and help of the numbers that a tool may take."""
+"""The smallest value and the help of each option of the commands."""
 
 
 def parse_args(
     description: str, folder: str, defaults: dict[str, int]
 ) -> tuple[Path, dict[str, int]]:
-    """Read the folder to write, and the numbers that have ``defaults``."""
+    """Read the folder to write, and the options that have ``defaults``."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('out', nargs='?', type=Path, default=Path(folder))
+    parser.add_argument(
+        'out',
+        nargs='?',
+        type=Path,
+        default=Path(folder),
+        help=f'folder of the data set, {folder} by default',
+    )
     for name, default in defaults.items():
         text = OPTIONS[name][1]
         parser.add_argument(f'--{name}', type=int, default=default, help=text)
@@ -44,21 +50,22 @@ def parse_args(
 def draws(
     split: str, config: dict[str, int]
 ) -> Iterator[tuple[np.random.Generator, int, bool]]:
-    """Decide what each picture of a split holds, with a progress bar.
+    """Decide on the content of each image of a split, with a progress bar.
 
-    Yields the split's only source of chance, how many digits to place and
-    whether to put a heap: one picture has no digit, another has a heap.
+    Yields:
+        The random generator of the split, the number of digits, and whether
+        the image has a heap. One image has no digit, another image has a heap.
     """
     rng = np.random.default_rng((config['seed'], SPLITS.index(split)))
     special = rng.choice(config[split], 2, replace=False)
-    # A bar in a log file would be noise, so it needs a terminal.
+    # The bar appears in a terminal only, and never in a log file.
     for index in tqdm(range(config[split]), split, disable=None):
         empty, crowded = index == special
         yield rng, 0 if empty else rng.integers(3, 7), crowded
 
 
 def digest(root: Path, *besides: Path) -> str:
-    """Hash the names and bytes of all files under ``root`` but ``besides``."""
+    """Hash names and bytes of all files under ``root`` except ``besides``."""
     sha = hashlib.sha256()
     for path in sorted(root.rglob('*')):
         if path.is_file() and path not in besides:
@@ -68,7 +75,7 @@ def digest(root: Path, *besides: Path) -> str:
 
 
 def is_made(out: Path, config: dict[str, int], marker: str) -> bool:
-    """Tell whether ``out`` holds the data set; refuse anything else in it."""
+    """Return whether ``out`` holds the data set; refuse any other content."""
     if out.exists() and not out.is_dir():
         raise SystemExit(f'{out} is a file; name a folder instead.')
     names = sorted(path.name for path in out.iterdir()) if out.exists() else []
@@ -99,17 +106,18 @@ def make(
     """Make the data set in ``out`` unless it is there already.
 
     Args:
-        out: Folder to create or to fill if it is empty.
-        config: What the data set follows from.
-        marker: Name of the file that records the config and the digest.
-        write: Writes the data set under a folder and returns its digest.
+        out: The folder to create, or to fill if the folder is empty.
+        config: The numbers that determine the data set.
+        marker: The name of the file that records the config and the digest.
+        write: A function that writes the data set under a folder and returns
+            the digest.
     """
     try:
         if is_made(out, config, marker):
             print(f'{out} already holds this data set; nothing to do.')
             return
         out.parent.mkdir(parents=True, exist_ok=True)
-        # A half-made data set never carries the final name.
+        # An incomplete data set never has the final name.
         with tempfile.TemporaryDirectory(
             prefix=f'{out.name}.', dir=out.parent
         ) as temporary:
@@ -121,4 +129,4 @@ def make(
         raise SystemExit(
             f'Cannot write {out} ({error}); name another folder.'
         ) from error
-    print(f'Wrote {config["train"]} + {config["val"]} pictures to {out}.')
+    print(f'Wrote {config["train"]} + {config["val"]} images to {out}.')

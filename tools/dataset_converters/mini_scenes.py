@@ -1,7 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Compose small scenes: handwritten digits pasted on photographs.
+"""Compose small scenes of handwritten digits on photographs.
 
-Both sources are real and ship inside scikit-learn, so nothing is downloaded.
+Digits and photographs are real and ship inside scikit-learn. Nothing is
+downloaded.
 """
 
 import colorsys
@@ -12,11 +13,11 @@ import numpy as np
 from sklearn.datasets import load_digits, load_sample_images
 
 TRAIN_SHARE = 0.7
-"""Part of the digit samples, and of each photograph's width, for training."""
+"""The part of the digits, and of each photograph's width, for training."""
 MIN_VISIBLE = 0.6
-"""A digit may hide another only down to this part of its mask."""
+"""A digit leaves at least this part of every other digit visible."""
 DIGIT_HEIGHTS = (0.22, 0.42)
-"""Smallest and largest digit, in parts of the picture's shorter side."""
+"""The smallest and the largest digit, in parts of the shorter side."""
 HEAP_HEIGHTS = (0.13, 0.17)
 HEAP_SIDE = 0.5
 HEAP_DIGITS = 24
@@ -24,7 +25,7 @@ TRIES = 20
 
 
 class Sources(NamedTuple):
-    """What the scenes of one split are made of."""
+    """The photographs and the digits of one split."""
 
     photos: list[np.ndarray]
     digits: np.ndarray
@@ -32,14 +33,14 @@ class Sources(NamedTuple):
     colored: bool = False
 
     def hue(self, index: int, rng: np.random.Generator) -> float | None:
-        """One of the hues of a digit; None if any will do."""
+        """Return a random hue of a digit, or None if every hue is right."""
         if not self.colored:
             return None
         return (self.labels[index] + 0.5 * rng.random()) / 10
 
 
 class Instance(NamedTuple):
-    """One digit (0 to 9) and where it is visible; a heap if ``crowd``."""
+    """A digit (0 to 9) and its visible pixels; a heap if ``crowd``."""
 
     category: int
     mask: np.ndarray
@@ -76,17 +77,17 @@ def compose(
     """Make one scene of ``shape`` (height, width).
 
     Args:
-        sources: What to compose from.
-        rng: The only source of chance.
-        shape: Height and width of the picture.
-        count: Digits to place; fewer if the picture is too full.
-        heap: Whether to put a heap of small digits below the others.
+        sources: The photographs and the digits.
+        rng: The generator of all random choices.
+        shape: Height and width of the image.
+        count: The number of digits; a full image gets fewer.
+        heap: Whether a heap of small digits lies below the digits.
 
     Returns:
-        The RGB uint8 picture, and its instances from bottom to top.
+        The RGB uint8 image, and its instances from bottom to top.
     """
-    picture = _background(sources.photos, rng, shape)
-    instances = [_paint_heap(picture, sources, rng)] if heap else []
+    image = _background(sources.photos, rng, shape)
+    instances = [_paint_heap(image, sources, rng)] if heap else []
     areas = [instance.mask.sum() for instance in instances]
     wanted = len(instances) + count
     for _ in range(TRIES * count):
@@ -102,13 +103,13 @@ def compose(
         ):
             continue
         hue = sources.hue(index, rng)
-        _paint(picture, ink, halo, hue, rng)
+        _paint(image, ink, halo, hue, rng)
         for instance in instances:
             instance.mask[hidden] = False
         mask = ink > 0.5
         instances.append(Instance(int(sources.labels[index]), mask))
         areas.append(mask.sum())
-    return picture, instances
+    return image, instances
 
 
 def _background(
@@ -134,13 +135,14 @@ def _layer(
     shape: tuple[int, int],
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Enlarge a digit and put it somewhere on an empty layer.
+    """Enlarge a digit and put the digit somewhere on an empty layer.
 
-    Returns the opacity of the ink, and of the ink with a thin halo.
+    Returns:
+        The opacity of the ink, and of the ink with a thin halo.
     """
     cell = height / len(digit)
-    # Strokes touch the border of the samples; without a margin they would
-    # end in a straight cut.
+    # Strokes touch the border of the samples. Without a margin the strokes
+    # would end in a straight cut.
     side = round(cell * (len(digit) + 2))
     field = cv2.resize(
         np.pad(digit, 1), (side, side), interpolation=cv2.INTER_CUBIC
@@ -161,28 +163,28 @@ def _layer(
 
 
 def _paint(
-    picture: np.ndarray,
+    image: np.ndarray,
     ink: np.ndarray,
     halo: np.ndarray,
     hue: float | None,
     rng: np.random.Generator,
 ) -> None:
-    """Draw a layer in a color that stands out from what is below it."""
-    bright = picture[ink > 0.5].mean() < rng.uniform(80, 175)
+    """Draw a layer in a color that contrasts with the image below."""
+    bright = image[ink > 0.5].mean() < rng.uniform(80, 175)
     hue = rng.random() if hue is None else hue
     pure = np.array(colorsys.hsv_to_rgb(hue, 1, 255))
     color = 0.45 * pure + 0.55 * 255 if bright else 0.4 * pure
     rim = 20 if bright else 235
-    blend = picture + (0.7 * halo[..., None]) * (rim - picture.astype(float))
+    blend = image + (0.7 * halo[..., None]) * (rim - image.astype(float))
     blend += ink[..., None] * (color - blend)
-    picture[:] = np.clip(blend.round(), 0, 255)
+    image[:] = np.clip(blend.round(), 0, 255)
 
 
 def _paint_heap(
-    picture: np.ndarray, sources: Sources, rng: np.random.Generator
+    image: np.ndarray, sources: Sources, rng: np.random.Generator
 ) -> Instance:
-    """Draw many small digits of one category; the mask is their region."""
-    shape = picture.shape[:2]
+    """Draw many small digits of one category; one mask covers all."""
+    shape = image.shape[:2]
     height, width = (int(HEAP_SIDE * side) for side in shape)
     top = rng.integers(shape[0] - height + 1)
     left = rng.integers(shape[1] - width + 1)
@@ -194,7 +196,7 @@ def _paint_heap(
         size = rng.uniform(*HEAP_HEIGHTS) * min(shape)
         ink, halo = _layer(sources.digits[index], size, heap.shape, rng)
         hue = sources.hue(index, rng)
-        _paint(picture[window], ink, halo, hue, rng)
+        _paint(image[window], ink, halo, hue, rng)
         heap |= halo > 0.5
     cv2.fillConvexPoly(heap, cv2.convexHull(cv2.findNonZero(heap)), 1)
     mask = np.zeros(shape, bool)

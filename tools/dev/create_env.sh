@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Create the virtual environment of this project: tools/dev/create_env.sh .venv
 #
-# PYTHON chooses the interpreter. Does nothing if the environment is there,
-# made from the same requirements.txt and by the same Python.
+# PYTHON chooses the interpreter. The command does nothing if the environment
+# is complete, with the same requirements.txt and the same Python.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=${1:-.venv}
@@ -23,7 +23,8 @@ if [ "$(cat "$venv/ready" 2>/dev/null)" = "$stamp" ]; then
     if [ -z "${PYTHON:-}" ] || [ "$made_by" = "$(version_of "$python")" ]; then
         exit 0
     fi
-    echo "$venv is of Python $made_by, PYTHON=$python is another: remaking it"
+    echo "$venv has Python $made_by, and PYTHON=$python is another version:" \
+        "creating $venv again"
 fi
 
 version=$(version_of "$python") ||
@@ -49,8 +50,8 @@ echo "[1/4] torch and torchvision: a download of 2 to 3 GB"
 pip install -q "$(pinned setuptools)" wheel ninja psutil
 pip install -q "$(pinned torch)" "$(pinned torchvision)"
 
-# Built in isolation, mmcv would not see torch and would leave its operators
-# out without a word. A wheel in pip's cache may be of another torch.
+# A build in isolation would not see torch, and mmcv would leave out its
+# operators without a warning. A wheel in pip's cache may be of another torch.
 build_mmcv() {
     pip install -v --no-build-isolation "$@" "$(pinned mmcv)" 2>&1 |
         tee "$venv/mmcv.log" |

@@ -1,5 +1,6 @@
-# Sourced by dist.sh and slurm.sh: each mistake gets one sentence.
-# They set tools, the folder, and name, the script a user called.
+# dist.sh and slurm.sh source this file. Each bad input gets one sentence.
+# Both scripts set $tools, the folder of the commands, and $name, the command
+# that the user has called.
 
 fail() {
     echo "$name: error: $*" >&2
@@ -18,6 +19,6 @@ need_files() {
     done
 }
 
-need_number() { # what, its value
+need_number() { # name, value
     [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1 is '$2': give 1 or more"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shared by dist_train.sh and dist_test.sh: launchers/dist.sh SCRIPT FILES ARGUMENT...
-# with FILES file names first among the arguments, then the number of GPUs.
+# The launcher of dist_train.sh and dist_test.sh: launchers/dist.sh SCRIPT FILES ARGUMENT...
+# The arguments start with FILES file names; the number of GPUs follows.
 set -euo pipefail
 tools=$(dirname "$0")/..
 script=$1 num_files=$2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shared by slurm_train.sh and slurm_test.sh: launchers/slurm.sh SCRIPT ARGUMENT...
+# The launcher of slurm_train.sh and slurm_test.sh: launchers/slurm.sh SCRIPT ARGUMENT...
 set -euo pipefail
 tools=$(dirname "$0")/..
 script=$1
@@ -20,20 +20,20 @@ fi
 
 gpus=${GPUS:-8} cpus=${CPUS_PER_TASK:-5}
 need_number GPUS "$gpus"
-a_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
-need_number GPUS_PER_NODE "$a_node"
+per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+need_number GPUS_PER_NODE "$per_node"
 need_number CPUS_PER_TASK "$cpus"
-if ((gpus > a_node && gpus % a_node)); then
-    fail "GPUS is $gpus, no multiple of GPUS_PER_NODE, which is $a_node:" \
-        "every node has to get as many"
+if ((gpus > per_node && gpus % per_node)); then
+    fail "GPUS is $gpus, no multiple of GPUS_PER_NODE, which is $per_node:" \
+        "every node has to get the same number"
 fi
 command -v srun >/dev/null ||
     fail "srun is not installed: run this on a slurm cluster, or use" \
         "tools/dist_${script%.py}.sh"
 
-# SRUN_ARGS is several words.
+# SRUN_ARGS holds several words.
 # shellcheck disable=SC2086
 exec srun --partition="$partition" --job-name="$job" \
-    --gres=gpu:"$a_node" --ntasks="$gpus" --ntasks-per-node="$a_node" \
+    --gres=gpu:"$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
     --cpus-per-task="$cpus" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
     "${PYTHON:-python}" -u "$tools/$script" "$@" --launcher slurm

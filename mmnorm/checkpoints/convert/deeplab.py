@@ -52,13 +52,13 @@ def _bottleneck(state: State) -> State:
     prefix = 'decode_head.bottleneck'
     if f'{prefix}.conv.weight' not in state:
         raise ValueError('has no aspp.conv2.weight: it is incomplete')
-    theirs = state[f'{prefix}.conv.weight']
-    # mmseg has the branch of the whole image first, the authors have it last.
-    filters = theirs.roll(theirs.shape[1] // 5, 1).double()
+    weight = state[f'{prefix}.conv.weight']
+    # The branch of the whole image is the first in mmseg, and the last here.
+    filters = weight.roll(weight.shape[1] // 5, 1).double()
     # WS would subtract the mean from the zeros around the filter, too.
     filters = filters - filters.mean(1, keepdim=True)
-    ours = F.pad(filters, (1, 1, 1, 1)).to(theirs.dtype)
-    ratio = (unbiased_std(theirs) + EPS) / (unbiased_std(ours) + EPS)
-    return {f'{prefix}.conv.weight': ours} | rescale_statistics(
+    padded = F.pad(filters, (1, 1, 1, 1)).to(weight.dtype)
+    ratio = (unbiased_std(weight) + EPS) / (unbiased_std(padded) + EPS)
+    return {f'{prefix}.conv.weight': padded} | rescale_statistics(
         state, f'{prefix}.bn.bn', ratio
     )

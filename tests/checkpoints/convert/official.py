@@ -50,8 +50,8 @@ def bcn(x: Tensor, state: State, name: str) -> Tensor:
 
 def bcn_of_bn(x: Tensor, state: State, name: str) -> Tensor:
     """Compute BCN with a plain batch norm and an untrained channel part."""
-    one = torch.ones(32, dtype=x.dtype)
-    return group_norm(bn(x, state, name), 32, one, 0 * one, EPS)
+    weight = torch.ones(32, dtype=x.dtype)
+    return group_norm(bn(x, state, name), 32, weight, 0 * weight, EPS)
 
 
 def sn(x: Tensor, state: State, name: str, correction: int = 0) -> Tensor:

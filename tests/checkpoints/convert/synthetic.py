@@ -2,7 +2,7 @@
 """Files in the authors' formats, and images.
 
 The numbers are random. ``measured`` gives a file the running statistics of
-its own activations, because random ones would let the activations overflow.
+its own activations, because activations would overflow with random statistics.
 """
 
 from collections.abc import Callable
