@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 Call = Callable[[], object]
 T = TypeVar('T')
-# About 5 ms, in which a forward and a backward of any layer can be queued.
+# The cycles take about 5 ms. Meanwhile the host queues a forward and a
+# backward of any layer.
 QUEUE_CYCLES = 10_000_000
 
 

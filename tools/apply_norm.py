@@ -51,7 +51,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def write(args: argparse.Namespace) -> list[str]:
-    """Write the config; return what it changes, in lines for the user."""
+    """Write the config, and return a report in lines."""
     base, out = args.base, Path(args.out)
     path = find_config(base)
     if path == Path(base) and not path.is_absolute():
@@ -111,7 +111,7 @@ def main() -> None:
     if others:
         fail(
             f'{args.out!r} is written, but {len(others)} norms of the model '
-            f'stay what they were, the first of them {others[0]}'
+            f'did not change, the first of them {others[0]}'
         )
 
 

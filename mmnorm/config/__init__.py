@@ -1,2 +1,2 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Configs: put a norm into one, and check what one names."""
+"""Read, check and write configs, and build their models."""

@@ -16,7 +16,7 @@ from .schedule import Batch, count, read_batch, scale_schedule
 from .write_config import Comprehension, Source, Statement
 
 NORMS = ('BCN', 'GN', 'SN', 'SyncBN')
-WHY_BACKBONE = 'Backbone only: in published experience WS hurt DeepLab heads.'
+WHY_BACKBONE = 'Only the backbone: in published results WS hurt DeepLab heads.'
 
 
 def apply_norm(
@@ -34,8 +34,9 @@ def apply_norm(
 
     Args:
         cfg: The config to inherit.
-        name: Its name, which may say the images per step, as in ``4xb2``.
-        norm: One of ``NORMS``.
+        name: The name of the config, which may hold the number of images
+            per step, as in ``4xb2``.
+        norm: A name in ``NORMS``.
         ws: Whether convolutions standardize their weights too.
         batch_size: Images per GPU, or None for those of the config.
         gpus: Number of GPUs, or None for those of the config.
@@ -51,7 +52,7 @@ def apply_norm(
         first, *rest = (_change(m, norm, with_ws, scope) for m in members)
         change, note = first
         if any(other != first for other in rest):
-            change, note = {}, 'its members differ, left as they are'
+            change, note = {}, 'unchanged, because its members differ'
         report.append(f'{path}: {note}')
         if change:
             changes[path] = change
@@ -93,7 +94,7 @@ def find_parts(cfg: dict, prefix: str = '') -> Iterator[tuple[str, dict]]:
 
     Args:
         cfg: The model.
-        prefix: Where the model is in another; put before the paths.
+        prefix: The path of the model in a larger model, with a dot.
     """
     for key, value in cfg.items():
         if key not in ('backbone', 'neck') and not key.endswith('_head'):
@@ -107,10 +108,11 @@ def find_parts(cfg: dict, prefix: str = '') -> Iterator[tuple[str, dict]]:
 
 
 def argument(cls: type, name: str) -> inspect.Parameter | None:
-    """Return an argument of a class, or None if the class takes none such.
+    """Return an argument of a class, or None if the class refuses it.
 
     Args:
-        cls: The class. The bases that it passes its keywords to count too.
+        cls: The class. If the class passes other keywords to a base, the
+            arguments of the base count too.
         name: Name of the argument.
     """
     for base in cls.__mro__:
@@ -126,7 +128,7 @@ def argument(cls: type, name: str) -> inspect.Parameter | None:
 def _change(
     part: dict, norm: str, ws: bool, scope: str | None
 ) -> tuple[dict[str, Source], str]:
-    # The keywords to set in a part of the model, and a note about them.
+    # Returns the keywords to set in a part of the model, and a note.
     type_ = part.get('type')
     if not isinstance(type_, str):
         raise ConfigError(
@@ -137,12 +139,12 @@ def _change(
         raise ConfigError(f'model type {type_!r} is in no registry')
     norm_cfg, norm_eval = argument(cls, 'norm_cfg'), argument(cls, 'norm_eval')
     if norm_cfg is None:
-        return {}, f'{type_} takes no norm_cfg, left as it is'
+        return {}, f'unchanged, because {type_} takes no norm_cfg'
     old = (part.get('norm_cfg', norm_cfg.default) or {}).get('type')
     if old == 'LN':
-        return {}, f'{type_} normalizes tokens with LN, left as it is'
+        return {}, f'unchanged, because {type_} normalizes tokens with LN'
     change, notes = {}, [f'{old or "no norm"} -> mmnorm.{norm}']
-    if type_ == 'Shared2FCBBoxHead':  # it has no convolution to normalize
+    if type_ == 'Shared2FCBBoxHead':  # without convolutions to normalize
         type_ = 'Shared4Conv1FCBBoxHead'
         change = {'type': repr(type_), 'conv_out_channels': '256'}
         notes.insert(0, f'Shared2FCBBoxHead -> {type_}')
@@ -160,8 +162,8 @@ def _change(
 def _variables(
     cfg: Config, parts: dict, changes: dict, norm: str, images: int | None
 ) -> list[Statement]:
-    # Statements for norm_cfg and conv_cfg. Where a part of the base has its
-    # own, the keywords of the part in ``changes`` delete it.
+    # Returns the statements for norm_cfg and conv_cfg. If a part of the base
+    # has such a key, its keywords in ``changes`` replace the value.
     values = {'norm_cfg': {'type': repr(f'mmnorm.{norm}')}}
     if 'num_groups' in inspect.signature(getattr(layers, norm)).parameters:
         values['norm_cfg']['num_groups'] = "'auto'"  # 48 channels in DeepLab
@@ -171,8 +173,8 @@ def _variables(
     statements = []
     for name, value in values.items():
         users = [path for path in changes if name in changes[path]]
-        # mmengine hands _delete_ to the layer where the base has no such
-        # key, as in the members of a list.
+        # Where the base has no such key, as in the members of a list,
+        # mmengine would hand _delete_ to the layer.
         replaced = [path for path in users if name in parts[path]]
         if replaced and replaced == users and name in cfg:
             value = {'_delete_': 'True', **value}
@@ -193,7 +195,7 @@ def _no_decay(cfg: Config, norm: str) -> dict[str, Source]:
     paramwise_cfg: dict[str, Source] = {}
     if 'norm_decay_mult' not in (optim_wrapper.get('paramwise_cfg') or {}):
         paramwise_cfg['norm_decay_mult'] = '0.0'
-    if norm == 'SN':  # the base cannot know its mixing logits
+    if norm == 'SN':  # the base cannot know the mixing logits
         none = {'decay_mult': '0.0'}
         logits = {'mean_weight': none, 'var_weight': none}
         paramwise_cfg['custom_keys'] = logits

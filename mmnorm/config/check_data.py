@@ -119,8 +119,8 @@ def _build(cls: type[BaseDataset], node: dict, key: str) -> BaseDataset:
     arguments |= dict(pipeline=[], lazy_init=True)
     dataset = cls.__new__(cls)
     try:
-        # Some classes of mmseg assert last that the files exist, which the
-        # rows say better.
+        # Some classes of mmseg assert at the end that the files exist. The
+        # rows say this better.
         with suppress(AssertionError):
             dataset.__init__(**arguments)
     except (TypeError, ValueError) as error:
@@ -137,8 +137,8 @@ def _section(cls: type[BaseDataset], node: dict) -> str:
 
 
 def _dataset_findings(dataset: BaseDataset, split: str) -> Iterator[Finding]:
-    # Attributes tell the classes apart, because mmdet or mmseg may not be
-    # installed.
+    # Attributes tell the classes apart, because a user may have installed
+    # mmdet or mmseg only.
     if hasattr(dataset, 'COCOAPI'):
         yield from _coco_findings(dataset, split)
     elif hasattr(dataset, 'reduce_zero_label'):

@@ -29,13 +29,13 @@ class ConfigError(ValueError):
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Turn what libraries raise for a mistake in a config into a sentence.
+    """Raise a ConfigError for an exception that tells of a mistake.
 
-    Every exception that tells of a defect passes unchanged.
+    Every other exception passes unchanged.
 
     Raises:
-        ConfigError: If something is built from a config that names unknown
-            types or arguments, or values that a layer refuses.
+        ConfigError: If code in the block builds from a config with unknown
+            types, unknown arguments or values that a layer refuses.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def explain(error: Exception) -> str | None:
     """Return the mistake that an exception tells of, or None for a defect.
 
     Args:
-        error: What building from a config has raised.
+        error: An exception that a build from a config has raised.
     """
     by_builder = raised_in(error, *BUILDERS)
     unknown = UNKNOWN_ARGUMENT.match(str(error))
@@ -70,11 +70,11 @@ def explain(error: Exception) -> str | None:
 
 
 def raised_in(error: BaseException, *files: str) -> bool:
-    """Return whether code of one of some files raised an exception.
+    """Return whether an exception was raised by code in the given files.
 
     Args:
-        error: The exception, as it was caught.
-        files: Parts of their paths, with ``/`` between folders.
+        error: A caught exception.
+        files: Parts of paths, with ``/`` between folders.
     """
     last = traceback.extract_tb(error.__traceback__)[-1].filename
     return any(file in Path(last).as_posix() for file in files)
@@ -97,8 +97,8 @@ def _refusing_class(
     base: str, error: TypeError, by_builder: bool
 ) -> type | None:
     # Python names the class that defines __init__, which may be a base of
-    # the class of the config. A builder calls that class; and many classes
-    # of mmdet and mmseg hand unknown keywords to their base.
+    # the class in the config. A builder calls the class in the config. Many
+    # classes of mmdet and mmseg hand unknown keywords to a base instead.
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     values = frame.f_locals
     called = values.values() if by_builder else [type(values.get('self'))]

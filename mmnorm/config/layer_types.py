@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Find the norms and convolutions of a config that no registry knows.
 
-mmcv looks a layer up when a part of the model builds it, and says of an
-unknown name neither the name nor the key of the config that holds it.
+mmcv looks up a layer while a model builds it. If the type is unknown, the
+error of mmcv says neither the type nor the key of the config.
 """
 
 import inspect
@@ -26,8 +26,9 @@ def layer_type_error(cfg: Config) -> str | None:
     """Return which layer of the model has an unknown type, or None.
 
     Args:
-        cfg: The config. Each ``norm_cfg`` and ``conv_cfg`` in its model is
-            looked up, also under longer names such as ``act_norm_cfg``.
+        cfg: The config. The function looks up each ``norm_cfg`` and
+            ``conv_cfg`` in the model, and longer keys such as
+            ``act_norm_cfg``.
     """
     scope = cfg.get('default_scope')
     for key, name, inner_scope in _types(cfg.get('model'), 'model', scope):
@@ -44,7 +45,7 @@ def layer_type_error(cfg: Config) -> str | None:
 def _types(
     node: object, path: str, scope: str | None
 ) -> Iterator[tuple[str, str, str | None]]:
-    # Keys of layers, their types, and the scopes to find the types in.
+    # Yields the key of each layer, its type, and the scope of the type.
     if isinstance(node, (list, tuple)):
         node = dict(enumerate(node))
     if not isinstance(node, dict):
@@ -73,7 +74,7 @@ def _names_in(registry: Registry, layer: str) -> Iterator[str]:
 
 
 def _layer(cls: type) -> str | None:
-    # The deformable convolutions of mmcv are no _ConvNd.
+    # The deformable convolutions of mmcv are no subclasses of _ConvNd.
     if issubclass(cls, _ConvNd) or 'Conv2d' in cls.__name__:
         return 'convolution'
     is_own = cls.__module__.startswith('mmnorm.layers.')

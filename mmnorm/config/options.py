@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from .errors import ConfigError
 from .registered import nearest
 
-# Keys of a config that are read, besides the arguments of a runner.
+# Keys that are read from a config, besides the arguments of a runner.
 MORE_KEYS = (
     'activation_checkpointing',
     'channels_last',
@@ -65,7 +65,7 @@ def override(cfg: Config, options: dict) -> None:
 
 def _option_error(cfg: Config, option: str, options: dict) -> str | None:
     # Nothing ever reads an unknown key on the first level. On every other
-    # level a key may be new: what is built from it takes or refuses it.
+    # level a key may be new, because a class takes or refuses it.
     first, *keys = option.split('.')
     known = {*cfg, *inspect.signature(Runner).parameters, *MORE_KEYS}
     if first not in known:
@@ -74,9 +74,11 @@ def _option_error(cfg: Config, option: str, options: dict) -> str | None:
     for key in keys:
         if options.get(f'{path}._delete_'):
             return None
-        if isinstance(node, (list, tuple)):
+        if isinstance(node, list):
             if not key.isdigit() or int(key) >= len(node):
                 return f'{path} is a list of {len(node)} and has no {key!r}'
+            if f'{path}.{key}' == option:
+                return f'{path} is a list: set the whole list'
             node = node[int(key)]
         elif isinstance(node, dict):
             if key not in node:

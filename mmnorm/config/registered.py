@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Look the names of a config up in the registries."""
+"""Find the classes that the names in a config stand for."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ from mmengine.registry import Registry
 def registered(
     registry: Registry, name: str, scope: str | None
 ) -> type | None:
-    """Return the class that a ``type`` of a config means, or None.
+    """Return the class that a ``type`` in a config stands for, or None.
 
     Args:
         registry: A registry of mmengine.
@@ -20,12 +20,12 @@ def registered(
     with registry.switch_scope_and_registry(scope) as scoped:
         try:
             return scoped.get(name)
-        except RuntimeError:  # mmengine takes the name for that of a module
+        except RuntimeError:  # mmengine also looks for a module of this name
             return None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the names that are most like another name, for a sentence."""
+    """Return the three most similar names, as text for a sentence."""
     by_lower = {known.lower(): known for known in names}
     close = get_close_matches(name.lower(), by_lower, n=3, cutoff=0)
     *first, last = (repr(by_lower[known]) for known in close)

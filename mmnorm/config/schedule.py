@@ -14,7 +14,7 @@ STEPS = ('begin', 'end', 'milestones', 'step_size', 'T_max')
 
 
 class Batch(NamedTuple):
-    """How many images a training step takes; None is unknown.
+    """The number of images per training step; None is unknown.
 
     Attributes:
         base: Images per step that the schedule of the base is made for.
@@ -37,25 +37,26 @@ class Batch(NamedTuple):
 def read_batch(
     cfg: Config, name: str, batch_size: int | None, gpus: int | None
 ) -> Batch:
-    """Return how many images a step takes with a config.
+    """Return how many images per step a config has.
 
     Args:
         cfg: The config.
-        name: Its name, which may say the numbers, as in ``4xb2``.
+        name: The name of the config, which may hold both numbers, as in
+            ``4xb2``.
         batch_size: Images per GPU, or None for those of the config.
         gpus: Number of GPUs, or None for those of the config.
     """
-    images = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+    images = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if images is None and (named := re.search(r'(\d+)xb(\d+)', name)):
         images = int(named[1]) * int(named[2])
-    base_size = cfg.get('train_dataloader', {}).get('batch_size')
+    base_size = (cfg.get('train_dataloader') or {}).get('batch_size')
     if gpus is None and images is not None and base_size is not None:
         gpus = max(images // base_size, 1)
     return Batch(images, gpus, batch_size or base_size)
 
 
 class Schedule(NamedTuple):
-    """What changes in a schedule.
+    """The changes that another number of images per step asks for.
 
     Attributes:
         statements: Statements of the new config, but for the optimizer.
@@ -76,9 +77,9 @@ def scale_schedule(cfg: Config, batch: Batch) -> Schedule:
         batch: The old and the new number of images per step.
     """
     loader = ('train_dataloader', {'batch_size': str(batch.size)})
-    lr = cfg.get('optim_wrapper', {}).get('optimizer', {}).get('lr')
+    lr = (cfg.get('optim_wrapper') or {}).get('optimizer', {}).get('lr')
     if None in (batch.base, batch.images, lr):
-        size = cfg.get('train_dataloader', {}).get('batch_size')
+        size = (cfg.get('train_dataloader') or {}).get('batch_size')
         statements = [('', *loader)] if batch.size != size else []
         note = 'the base has no batch size to scale lr from'
         return Schedule(statements, None, note)
@@ -125,7 +126,7 @@ def _stretch(cfg: Config, factor: Fraction, comment: str) -> list[Statement]:
         (comment, 'train_cfg', loop),
         ('', 'param_scheduler', schedulers),
     ]
-    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if not hook.get('by_epoch', True):
         hooks = {'checkpoint': steps(hook, 'interval')}
         statements.append(('', 'default_hooks', hooks))

@@ -29,7 +29,7 @@ def config_text(base: str, statements: list[Statement]) -> str:
 
     Args:
         base: The config to inherit.
-        statements: Its statements, in order.
+        statements: The statements, in order.
 
     Example::
 
@@ -39,7 +39,7 @@ def config_text(base: str, statements: list[Statement]) -> str:
         optim = dict(lr=0.1)
     """
     line = f'_base_ = {base!r}'
-    if len(line) > WIDTH:  # broken behind the slashes
+    if len(line) > WIDTH:  # the line breaks behind slashes
         pieces = re.findall(r'.{1,70}/|[^/]+/|[^/]+$', base)
         rows = ''.join(f'    {piece!r}\n' for piece in pieces)
         line = f'_base_ = (\n{rows})'

@@ -1,3 +1,5 @@
+"""DeepLabV3 R50 with BCN on CamVid."""
+
 _base_ = (
     '../../configs/bcn/'
     'deeplabv3_r50-d8_bcn-all_4xb2-40k_cityscapes-512x1024.py'

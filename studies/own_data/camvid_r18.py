@@ -1,3 +1,5 @@
+"""The mini DeepLabV3 R18 with BCN on CamVid."""
+
 _base_ = (
     '../../configs/mini/deeplabv3_r18-d8_bcn-all_1xb1-2k_mini-cityscapes.py'
 )

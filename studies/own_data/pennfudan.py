@@ -1,3 +1,5 @@
+"""Mask R-CNN R50 with BCN on PennFudan."""
+
 _base_ = '../../configs/bcn/mask-rcnn_r50_fpn_bcn-all_8xb1-2x_coco.py'
 
 data_root = 'data/pennfudan/'

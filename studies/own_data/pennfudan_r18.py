@@ -1,3 +1,5 @@
+"""The mini Mask R-CNN R18 with BCN on PennFudan."""
+
 _base_ = '../../configs/mini/mask-rcnn_r18_fpn_bcn-all_1xb1-3e_mini-coco.py'
 
 metainfo = dict(classes=('person',))

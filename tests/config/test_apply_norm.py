@@ -75,7 +75,7 @@ def test_a_report_says_what_changes_and_what_does_not():
     assert report == [
         'backbone: BN -> mmnorm.BCN, norm_eval False, mmnorm.ConvWS',
         'neck: no norm -> mmnorm.BCN, mmnorm.ConvWS',
-        'rpn_head: RPNHead takes no norm_cfg, left as it is',
+        'rpn_head: unchanged, because RPNHead takes no norm_cfg',
         'roi_head.bbox_head: Shared2FCBBoxHead -> Shared4Conv1FCBBoxHead, '
         'no norm -> mmnorm.BCN, mmnorm.ConvWS',
         'roi_head.mask_head: no norm -> mmnorm.BCN, mmnorm.ConvWS',
@@ -192,7 +192,7 @@ def test_layer_norm_of_a_transformer_stays():
     cfg = Config.fromfile(MASK_RCNN)
     cfg.model.backbone = dict(type='SwinTransformer')
     values, report = decide(MASK_RCNN, 'BCN', cfg=cfg)
-    assert 'SwinTransformer normalizes tokens with LN' in report[0]
+    assert 'because SwinTransformer normalizes tokens with LN' in report[0]
     assert 'backbone' not in values['model']
     assert report[-1] == 'weights: unchanged'
 
@@ -203,7 +203,7 @@ def test_members_of_a_list_that_differ_stay():
     cfg.model.roi_head.bbox_head = heads
     values, report = decide(MASK_RCNN, 'BCN', cfg=cfg)
     assert list(values['model']['roi_head']) == ['mask_head']
-    assert report[3].endswith('its members differ, left as they are')
+    assert report[3].endswith('unchanged, because its members differ')
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_options_that_fit(cfg, options):
             "train_dataloader.dataset.pipeline is a list of 2 and has no '2'",
         ),
         ('train_dataloader.dataset.pipeline.a', 'is a list of 2 and has no'),
+        ('train_dataloader.dataset.pipeline.0', 'is a list: set the whole'),
     ],
 )
 def test_options_that_do_not_fit(cfg, option, why):

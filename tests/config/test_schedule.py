@@ -23,6 +23,12 @@ def scale(path, batch_size=None, gpus=None) -> tuple[dict, str | None, str]:
     [
         ('a', {}, (None, None), Batch(None, None, None)),
         ('a', {}, (1, 4), Batch(None, 4, 1)),
+        (
+            'a',
+            dict(train_dataloader=None, auto_scale_lr=None),
+            (None, None),
+            Batch(None, None, None),
+        ),
         ('a_4xb2_x', {}, (None, None), Batch(8, None, None)),
         (
             'a_4xb2_x',

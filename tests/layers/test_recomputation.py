@@ -247,6 +247,8 @@ def test_compiled_checkpoint(name, breaks):
     def compiled(layer, x):
         return torch.compile(again, backend='aot_eager')(layer, x)
 
+    if not breaks and torch.__version__.startswith('2.6.'):
+        pytest.xfail('torch 2.6 moves buffers twice in a compiled checkpoint')
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 4))
     seen, expected = step(compiled, layer, x), step(again, layer, x)
     if not breaks and layer.__class__ is BCN and layer.estimate:

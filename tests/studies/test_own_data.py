@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The configs of the runs on other data sets still mean these runs."""
+"""The configs in studies/own_data describe the runs in the logs there."""
 
 import json
 

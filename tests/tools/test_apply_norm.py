@@ -248,7 +248,7 @@ def test_norm_that_cannot_be_changed(refused):
     # The neck takes no norm_cfg, but has batch norms.
     base = MMDET / 'centernet/centernet_r18_8xb16-crop512-140e_coco.py'
     sentence, _ = refused(base, '--norm', 'BCN')
-    assert '6 norms of the model stay what they were' in sentence
+    assert '6 norms of the model did not change' in sentence
     assert 'the first of them neck.deconv_layers.0.bn' in sentence
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Training that is killed, stopped, starved of disk or set up wrongly."""
+"""Trainings that are killed, stopped or misconfigured, or fill a disk."""
 
 import os
 import resource
@@ -23,7 +23,7 @@ SECONDS = 600
 
 @pytest.fixture
 def start(options):
-    """Start a training as a user does, its output in one stream."""
+    """Start a training as a user does, with all output in one stream."""
     running = []
 
     def run(*command, setting=(), env=(), **kwargs):
@@ -101,7 +101,7 @@ def test_kill_of_one_process_then_resume(start, tmp_path):
 
 
 def limit_file_size() -> None:
-    # A write beyond it fails, as it does on a full disk.
+    # A write beyond the limit fails, as a write to a full disk does.
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 
 
@@ -120,9 +120,9 @@ def test_termination_then_full_disk(start, tmp_path):
     full = start(*command, '--resume', preexec_fn=limit_file_size)
     output, _ = full.communicate(timeout=SECONDS)
     assert full.returncode == 1
-    said = output.strip().splitlines()[-1]
-    assert said.startswith('train.py: error: checkpoint ')
-    assert "epoch_2.pth' could not be written (File too large)" in said
+    last = output.strip().splitlines()[-1]
+    assert last.startswith('train.py: error: checkpoint ')
+    assert "epoch_2.pth' could not be written (File too large)" in last
     assert before.read_bytes() == (tmp_path / 'copy.pth').read_bytes()
     assert (tmp_path / 'last_checkpoint').read_text() == str(before)
     assert not list(tmp_path.glob('epoch_2*'))
@@ -149,11 +149,11 @@ def test_different_configs(start, tmp_path):
                 setting=[f'model.neck.norm_cfg.num_groups={32 >> rank}'],
             )
         )
-    said = [p.communicate(timeout=SECONDS)[0] for p in processes]
+    outputs = [p.communicate(timeout=SECONDS)[0] for p in processes]
     assert [p.returncode for p in processes] == [1, 1]
     assert (
         'train.py: error: processes 0 and 1 were given different configs: '
-        in said[0]
+        in outputs[0]
     )
-    assert 'num_groups=32' in said[0]
-    assert 'num_groups=16' in said[0]
+    assert 'num_groups=32' in outputs[0]
+    assert 'num_groups=16' in outputs[0]

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Two processes train alike, whatever started them."""
+"""Two processes train to the same weights with every launcher."""
 
 import json
 import os
@@ -37,7 +37,7 @@ SCONTROL = """#!/usr/bin/env bash
 
 @pytest.fixture(scope='module')
 def settings(options) -> list[str]:
-    """Four steps of SGD; AdamW would blow the rounding of the first up."""
+    """Return options for four steps of SGD; AdamW would amplify rounding."""
     return [
         *options,
         'train_cfg.max_epochs=1',
@@ -48,7 +48,7 @@ def settings(options) -> list[str]:
 
 @pytest.fixture(scope='module')
 def start(settings):
-    """Start commands at once; what they say, when all have ended."""
+    """Start commands together, and return their outputs."""
 
     def run(commands: list[tuple[dict, list]]) -> list[str]:
         processes = [
@@ -63,21 +63,21 @@ def start(settings):
             for env, command in commands
         ]
         try:
-            said = [p.communicate(timeout=SECONDS)[0] for p in processes]
+            outputs = [p.communicate(timeout=SECONDS)[0] for p in processes]
         finally:
             for process in processes:
                 process.kill()
-        assert not any(p.returncode for p in processes), said
-        assert 'GPU number: 2' in said[0]
-        assert '[4/4]' in said[0]
-        return said
+        assert not any(p.returncode for p in processes), outputs
+        assert 'GPU number: 2' in outputs[0]
+        assert '[4/4]' in outputs[0]
+        return outputs
 
     return run
 
 
 @pytest.fixture(scope='module')
 def expected(start, tmp_path_factory) -> Path:
-    """The work dir of a training by dist_train.sh on one machine."""
+    """Train with dist_train.sh on one machine, and return the work dir."""
     work_dir = tmp_path_factory.mktemp('expected')
     command = [ROOT / 'tools/dist_train.sh', CONFIG, 2, '--work-dir', work_dir]
     start([({'PORT': free_port()}, command)])
@@ -104,7 +104,7 @@ def test_two_nodes(start, expected, tmp_path):
 
 @pytest.fixture
 def slurm(tmp_path) -> dict[str, str]:
-    """An environment in which srun starts its processes here."""
+    """Return an environment in which srun starts its processes here."""
     folder = tmp_path / 'bin'
     folder.mkdir()
     for name, text in (('srun', SRUN), ('scontrol', SCONTROL)):
@@ -121,8 +121,8 @@ def test_slurm(start, slurm, expected, tmp_path):
     command = [ROOT / 'tools/slurm_train.sh', 'gpus', 'a job', CONFIG]
     start([(slurm, [*command, tmp_path])])
     assert_same_weights(tmp_path, expected)
-    said = (tmp_path / 'record').read_text().splitlines()
-    assert said[:13] == [
+    command = (tmp_path / 'record').read_text().splitlines()
+    assert command[:13] == [
         '--partition=gpus',
         '--job-name=a job',
         '--gres=gpu:2',
@@ -137,8 +137,8 @@ def test_slurm(start, slurm, expected, tmp_path):
         str(ROOT / 'tools/train.py'),
         str(CONFIG),
     ]
-    assert said[13:15] == ['--work-dir', str(tmp_path)]
-    assert said[-2:] == ['--launcher', 'slurm']
+    assert command[13:15] == ['--work-dir', str(tmp_path)]
+    assert command[-2:] == ['--launcher', 'slurm']
 
 
 def test_slurm_test(slurm, tmp_path):
@@ -193,9 +193,9 @@ def test_open_mpi(start, expected, tmp_path):
 def test_channels_last_training(start, expected, tmp_path):
     command = [ROOT / 'tools/dist_train.sh', CONFIG, 2]
     command += ['--channels-last', '--work-dir', tmp_path]
-    said, *_ = start([({'PORT': free_port()}, command)])
-    assert 'channels_last = True' in said
-    assert 'Grad strides do not match' not in said
+    output, *_ = start([({'PORT': free_port()}, command)])
+    assert 'channels_last = True' in output
+    assert 'Grad strides do not match' not in output
     losses = {}
     for work_dir in (expected, tmp_path):
         log = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
@@ -203,7 +203,7 @@ def test_channels_last_training(start, expected, tmp_path):
         losses[work_dir] = [(s['loss'], s['grad_norm']) for s in steps]
     assert losses[tmp_path] != losses[expected]
     for actual, wanted in zip(*losses.values(), strict=True):
-        # Rounding decides which of two proposals alike is sampled.
+        # Rounding decides which of two similar proposals is sampled.
         assert actual == pytest.approx(wanted, rel=2e-2)
     first = losses[tmp_path][0]
     assert first == pytest.approx(losses[expected][0], rel=1e-3)
@@ -219,6 +219,6 @@ def test_channels_last_testing(tool, options, expected, tmp_path):
         assert result.returncode == 0, result.stderr
         images = pickle.loads(out.read_bytes())
         scores.append([image['pred_instances']['scores'] for image in images])
-    for one, other in zip(*scores, strict=True):
-        assert len(one) > 0
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    for plain, channels_last in zip(*scores, strict=True):
+        assert len(plain) > 0
+        torch.testing.assert_close(channels_last, plain, rtol=0, atol=1e-4)

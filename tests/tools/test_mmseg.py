@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The same tools on a segmenter."""
+"""tools/train.py and tools/test.py on a segmenter."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ default_hooks = dict(
 
 @pytest.fixture
 def config(tmp_path) -> Path:
-    """Bright squares on dark noise."""
+    """Write a config, and images of bright squares on dark noise."""
     rng = np.random.default_rng(0)
     for folder in ('images', 'labels'):
         (tmp_path / folder).mkdir()

@@ -34,8 +34,7 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    # The modules decide which norms train: frozen stages and norm_eval keep
-    # theirs in evaluation.
+    # Frozen stages and norm_eval keep some norms of the model in evaluation.
     model = MODELS.build(cfg.model).train()
     norms = [m for m in model.modules() if isinstance(m, (BCN, SN, SyncBN))]
     sizes = Counter(

@@ -20,7 +20,7 @@ VOID = 255
 
 
 def palette() -> list[int]:
-    """Compute VOC's 256 colors: the bits of the id, dealt to R, G and B."""
+    """Compute VOC's 256 colors: the bits of an id in turn go to R, G, B."""
     ids = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
     for place in range(8):

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Make the mini COCO, train Mask R-CNN with BCN on it and draw the results.
+"""Make the mini COCO, train Mask R-CNN with BCN, and draw the results.
 
 All files of the demo are in work_dirs/demo.
 """

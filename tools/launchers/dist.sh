@@ -2,7 +2,7 @@
 # The launcher of dist_train.sh and dist_test.sh: launchers/dist.sh SCRIPT FILES ARGUMENT...
 # The arguments start with FILES file names; the number of GPUs follows.
 set -euo pipefail
-tools=$(dirname "$0")/..
+tools=$(cd "$(dirname "$0")/.." && pwd)
 script=$1 num_files=$2
 shift 2
 name=dist_${script%.py}.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The launcher of slurm_train.sh and slurm_test.sh: launchers/slurm.sh SCRIPT ARGUMENT...
 set -euo pipefail
-tools=$(dirname "$0")/..
+tools=$(cd "$(dirname "$0")/.." && pwd)
 script=$1
 shift
 name=slurm_${script%.py}.sh

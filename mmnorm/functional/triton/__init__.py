@@ -1,2 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The rooms of a norm as Triton kernels; importing them needs triton."""
+"""Triton kernels of the plane operators, the coefficients and statistics.
+
+The modules of this folder need the package triton.
+"""

@@ -1,12 +1,12 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The coefficients of every norm, and their gradients, as Triton kernels.
+"""Coefficients of batch, group and batch-channel norm, as Triton kernels.
 
-From plain operators they are tens of launches a layer, each of which takes
-longer than its work. All computing is in float32.
+As plain operators, the coefficients of a layer need tens of launches, and
+each launch takes longer than its work. The kernels compute in float32.
 
-Batch norm, group norm and batch-channel norm are one pair of kernels, in
-which either part may be missing; a program has the channels of one group, or
-a block of channels where there are no groups.
+The three norms share one kernel forward and one backward, in which the batch
+part or the group part may be missing. A program computes the channels of one
+group, or a block of channels where there are no groups.
 """
 # ruff: noqa: N803, as Triton's compile-time arguments are in capitals
 
@@ -15,9 +15,8 @@ import triton.language as tl
 
 from .specialization import kernel_for_any
 
-# The numbers of images, channels and groups are of the run, and pointers may
-# be of any alignment, so that nothing compiles twice but for BLOCK, the
-# channels of a group rounded up.
+# Sizes are arguments of a launch, and pointers may have any alignment. The
+# compiler sees a size only in BLOCK and IMAGES, which are powers of 2.
 kernel = kernel_for_any(
     sizes=(
         'num_channels',
@@ -87,15 +86,15 @@ def _batch_part(
 
 @triton.jit
 def _channel_part(z_mean, z_var, inside, channels_per_group, eps):
-    # Of a tile of images by the channels of one group.
+    # The tile has the channels of one group in several images.
     share = 1.0 / channels_per_group.to(tl.float32)
     center = tl.sum(tl.where(inside, z_mean, 0.0), 1) * share
-    offset = tl.where(inside, z_mean - center[:, None], 0.0)
-    var = tl.sum(tl.where(inside, z_var + offset * offset, 0.0), 1) * share
-    # What is not there shall not be divided by.
+    centered = tl.where(inside, z_mean - center[:, None], 0.0)
+    var = tl.sum(tl.where(inside, z_var + centered * centered, 0.0), 1) * share
+    # An image past the last has variance 0, and eps may be 0 too.
     exists = tl.max(inside.to(tl.int32), 1) > 0
     rstd = tl.where(exists, tl.rsqrt(var + eps), 0.0)
-    return offset, rstd, share
+    return centered, rstd, share
 
 
 @kernel
@@ -123,7 +122,7 @@ def batch_channel(
     IMAGES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    # One axis of programs, because the others end at 65535.
+    # The grid has one axis, because the other axes end at 65535.
     num_groups = tl.cdiv(num_channels, channels_per_group)
     group = tl.program_id(0) % num_groups
     image = tl.program_id(0) // num_groups * IMAGES + tl.arange(0, IMAGES)
@@ -149,15 +148,15 @@ def batch_channel(
     if HAS_GROUPS:
         var = tl.load(var_ptr + plane, inside, 0.0)
         z_var = (alpha * alpha)[None, :] * var
-        offset, rstd, _ = _channel_part(
+        centered, rstd, _ = _channel_part(
             z_mean, z_var, inside, channels_per_group, eps
         )
         index = channel // channels_per_weight
         weight = load(weight_ptr, index, exists, HAS_WEIGHT, 1.0)
         bias = load(bias_ptr, index, exists, HAS_BIAS, 0.0)
-        gain = weight[None, :] * rstd[:, None]
-        scale = gain * alpha[None, :]
-        shift = gain * offset + bias[None, :]
+        group_scale = weight[None, :] * rstd[:, None]
+        scale = group_scale * alpha[None, :]
+        shift = group_scale * centered + bias[None, :]
     tl.store(scale_ptr + plane, scale, inside)
     tl.store(shift_ptr + plane, shift, inside)
 
@@ -194,8 +193,8 @@ def batch_channel_grad(
     IMAGES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    # One program for all images of a group, so that what is summed over
-    # images is always summed in the same order.
+    # One program computes all images of a group, so that each sum over the
+    # images is always added in the same order.
     group = tl.program_id(0)
     within = tl.arange(0, BLOCK)
     channel = group * channels_per_group + within
@@ -229,22 +228,23 @@ def batch_channel_grad(
             var = tl.load(var_ptr + plane, inside, 0.0)
             z_mean = alpha[None, :] * mean + beta[None, :]
             z_var = (alpha * alpha)[None, :] * var
-            offset, rstd, share = _channel_part(
+            centered, rstd, share = _channel_part(
                 z_mean, z_var, inside, channels_per_group, eps
             )
             rstd = rstd[:, None]
-            grad_gain = alpha[None, :] * grad_scale + offset * grad_shift
-            grad_rstd = tl.sum(weight * grad_gain, 1)[:, None]
+            grad_group_scale = alpha[None, :] * grad_scale
+            grad_group_scale += centered * grad_shift
+            grad_rstd = tl.sum(weight * grad_group_scale, 1)[:, None]
             grad_z_var = -0.5 * rstd * rstd * rstd * grad_rstd * share
-            grad_offset = weight * rstd * grad_shift
-            grad_offset += 2.0 * grad_z_var * offset
-            center = tl.sum(tl.where(inside, grad_offset, 0.0), 1) * share
-            grad_z_mean = tl.where(inside, grad_offset - center[:, None], 0.0)
+            g_centered = weight * rstd * grad_shift
+            g_centered += 2.0 * grad_z_var * centered
+            center = tl.sum(tl.where(inside, g_centered, 0.0), 1) * share
+            grad_z_mean = tl.where(inside, g_centered - center[:, None], 0.0)
             grad_alpha = weight * rstd * grad_scale
             grad_alpha += 2.0 * alpha[None, :] * var * grad_z_var
             grad_var = (alpha * alpha)[None, :] * grad_z_var
             tl.store(grad_var_ptr + plane, grad_var, inside)
-            sum_weight += tl.sum(rstd * grad_gain, 0)
+            sum_weight += tl.sum(rstd * grad_group_scale, 0)
             sum_bias += tl.sum(grad_shift, 0)
         grad_alpha += mean * grad_z_mean
         tl.store(grad_mean_ptr + plane, alpha[None, :] * grad_z_mean, inside)

@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The coefficients of every norm, one launch forward and one backward.
+"""Coefficients of each norm, in one launch forward and one backward.
 
-The same functions as in :mod:`mmnorm.functional.coefficients`, for float32
-moments on a GPU, with their gradients written out.
+The functions are the twins of those in :mod:`mmnorm.functional.coefficients`,
+for float32 moments on a GPU, with their gradients written out.
 """
 
 import torch
@@ -14,14 +14,16 @@ from torch.autograd.function import once_differentiable
 from . import batch_channel_kernels as kernels
 from . import switchable_kernels
 
-# Numbers in registers at once; and channels, where there are no groups.
+# A program holds TILE numbers of each tensor in registers, and has CHANNELS
+# channels where there are no groups.
 TILE, CHANNELS = 2048, 64
-# Channels whose moments one program pools: with more, registers spill.
+# One program pools the moments of so many channels; with more channels,
+# registers spill.
 MAX_POOLED = 2048
 
 
 def supports(function: str, mean: Tensor, *args: object) -> bool:
-    """Return whether the kernel of a function takes these arguments."""
+    """Return whether the kernel of a function supports these arguments."""
     num_channels = mean.shape[1]
     pooled = num_channels
     if function == 'batch_coefficients':
@@ -43,8 +45,10 @@ def group_coefficients(
     bias: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    none = (None, None, None, None, 0.0)
-    return _BatchChannel.apply(mean, var, num_groups, *none, weight, bias, eps)
+    batch = None, None, None, None, 0.0
+    return _BatchChannel.apply(
+        mean, var, num_groups, *batch, weight, bias, eps
+    )
 
 
 def batch_coefficients(
@@ -113,7 +117,7 @@ class _BatchChannel(Function):
             'HAS_BATCH': batch_mean is not None,
             'HAS_GROUPS': num_groups > 0,
             'HAS_WEIGHT': weight is not None,
-            'IMAGES': _images_at_once(n, block),
+            'IMAGES': _num_images_per_tile(n, block),
             'BLOCK': block,
         }
         ctx.num_programs = triton.cdiv(c, per_group)
@@ -142,8 +146,8 @@ class _BatchChannel(Function):
         c = mean.shape[1]
         num_weights = c if weight is None else weight.numel()
         grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
-        of_batch = mean.new_empty(4, c)
-        of_weight = mean.new_empty(2, num_weights)
+        grad_batch = mean.new_empty(4, c)
+        grad_affine = mean.new_empty(2, num_weights)
         with torch.cuda.device_of(mean):
             kernels.batch_channel_grad[(ctx.num_programs,)](
                 *_pointers(mean, *moments),
@@ -151,8 +155,8 @@ class _BatchChannel(Function):
                 grad_shift.contiguous(),
                 grad_mean,
                 grad_var,
-                *of_batch,
-                *of_weight,
+                *grad_batch,
+                *grad_affine,
                 *ctx.numbers,
                 WEIGHT_PER_GROUP=num_weights < c,
                 **ctx.constants,
@@ -160,15 +164,15 @@ class _BatchChannel(Function):
             )
         has_groups = ctx.constants['HAS_GROUPS']
         if not ctx.constants['HAS_BATCH']:
-            of_batch = (None,) * 4
+            grad_batch = (None,) * 4
         return (
             grad_mean,
             grad_var if has_groups else None,
             None,
-            *of_batch,
+            *grad_batch,
             None,
-            None if weight is None else of_weight[0],
-            of_weight[1] if ctx.has_bias else None,
+            None if weight is None else grad_affine[0],
+            grad_affine[1] if ctx.has_bias else None,
             None,
         )
 
@@ -192,7 +196,7 @@ class _Switchable(Function):
         ctx.numbers = n, c, eps
         ctx.constants = {
             'HAS_BATCH': batch_mean is not None,
-            'IMAGES': _images_at_once(n, block),
+            'IMAGES': _num_images_per_tile(n, block),
             'BLOCK': block,
         }
         inputs = mean, var, batch_mean, batch_var, mean_weight, var_weight
@@ -215,8 +219,8 @@ class _Switchable(Function):
         inputs = ctx.saved_tensors
         mean, terms = inputs[0], inputs[4].numel()
         grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
-        of_channels = mean.new_empty(4, mean.shape[1])
-        of_logits = mean.new_empty(2, 3)
+        grad_channels = mean.new_empty(4, mean.shape[1])
+        grad_logits = mean.new_empty(2, 3)
         with torch.cuda.device_of(mean):
             switchable_kernels.switchable_grad[(1,)](
                 *_pointers(mean, *inputs),
@@ -224,30 +228,26 @@ class _Switchable(Function):
                 grad_shift.contiguous(),
                 grad_mean,
                 grad_var,
-                *of_channels,
-                of_logits,
+                *grad_channels,
+                grad_logits,
                 *ctx.numbers,
                 **ctx.constants,
                 num_warps=8,
             )
-        batch_mean, batch_var, weight, bias = of_channels
+        grad_batch, grad_affine = grad_channels.chunk(2)
         if not ctx.constants['HAS_BATCH']:
-            batch_mean = batch_var = None
-        of_mean, of_var = of_logits[:, :terms]
-        of_batch = batch_mean, batch_var
+            grad_batch = None, None
         return (
             grad_mean,
             grad_var,
-            *of_batch,
-            of_mean,
-            of_var,
-            weight,
-            bias,
+            *grad_batch,
+            *grad_logits[:, :terms],
+            *grad_affine,
             None,
         )
 
 
-def _images_at_once(num_images: int, block: int) -> int:
+def _num_images_per_tile(num_images: int, block: int) -> int:
     most = triton.next_power_of_2(max(num_images, 1))
     return min(max(TILE // block, 1), most)
 
@@ -257,5 +257,6 @@ def _num_warps(block: int) -> int:
 
 
 def _pointers(mean: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-    # A kernel wants a pointer also where it will not look.
+    # A kernel needs a pointer in place of a missing tensor, but never reads
+    # from there.
     return tuple(mean if t is None else t.contiguous() for t in tensors)

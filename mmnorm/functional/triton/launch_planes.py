@@ -1,9 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-r"""The four passes over an activation, as Triton kernels.
+"""The four plane operators, launched as Triton kernels.
 
-The same functions as in :mod:`mmnorm.functional.torch_ops`, for what
-:func:`supports` accepts. Each pass reads and writes an activation once, and
-computes in float32.
+The functions are the twins of those in :mod:`mmnorm.functional.torch_ops`, for
+inputs that :func:`supports` accepts. Each function reads and writes an
+activation once, and computes in float32.
 """
 
 import torch
@@ -12,28 +12,29 @@ from torch import Tensor, nn
 
 from . import plane_kernels as kernels
 
-# Scale, shift and the activation behind: its argument is computed again.
-Gate = tuple[Tensor, Tensor, nn.Module]
+# A fused activation is a scale, a shift and the activation. From scale and
+# shift, the kernels compute the argument of the activation again.
+FusedActivation = tuple[Tensor, Tensor, nn.Module]
 
-# Long in the direction of memory. Not too long in the other: planes may be as
-# small as the 7 x 7 of an RoI, and channels as few as 64.
+# A tile has so many rows and pixels. A tile is long in the direction of
+# memory, but not too long for the 7 x 7 pixels of an RoI or for 64 channels.
 CONTIGUOUS_TILE = (16, 128)
 CHANNELS_LAST_TILE = (64, 64)
-# Some four times what the largest GPU runs at once, so that the last round,
-# when a part of it is idle, is short. A constant, so that results are the
-# same on every GPU.
+# The largest GPU runs about a quarter of these programs at once. More rounds
+# shorten the last round, in which a part of the GPU is idle. PROGRAMS is a
+# constant, so that results are the same on every GPU.
 PROGRAMS = 4096
 ACTIVATIONS = {
     nn.ReLU: 'relu',
     nn.LeakyReLU: 'leaky_relu',
     nn.SiLU: 'silu',
 }
-# What a program of the merge holds in registers at once.
+# One program of the merge holds so many planes and chunks in registers.
 MERGED_PLANES, MAX_CHUNKS = 8, 512
 
 
 def supports(x: Tensor) -> bool:
-    """Whether the kernels take it; if not, the torch operators do."""
+    """Return whether the kernels support the input."""
     return (
         x.dtype in (torch.float16, torch.bfloat16, torch.float32)
         and x.numel() > 0
@@ -42,14 +43,14 @@ def supports(x: Tensor) -> bool:
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each plane, in float32."""
+    """Return mean and biased variance of each plane, in float32."""
     chunk_tiles, num_chunks = _split(x)
-    partial = _per_plane(x, num_chunks)
+    partial = _new_per_plane(x, num_chunks)
     _launch(kernels.moments, x, chunk_tiles, (x, *partial))
     if num_chunks == 1:
         mean, var = partial[..., 0]
         return mean, var
-    mean, var = merged = _per_plane(x)
+    mean, var = merged = _new_per_plane(x)
     num_planes, num_pixels = mean.numel(), x.shape[2:].numel()
     with torch.cuda.device_of(x):
         kernels.merge[(triton.cdiv(num_planes, MERGED_PLANES),)](
@@ -65,7 +66,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fuses(activation: nn.Module | None) -> bool:
-    """Whether an activation is part of the passes."""
+    """Return whether the operators apply an activation."""
     return type(activation) in ACTIVATIONS
 
 
@@ -76,26 +77,30 @@ def affine(
     shift: Tensor,
     activation: nn.Module | None = None,
 ) -> Tensor:
-    """``scale * (x - mean) + shift``, in the dtype and format of ``x``."""
+    """Return ``scale * (x - mean) + shift``, in dtype and format of ``x``."""
     y = torch.empty_like(x)
-    tensors = x, *map(_dense, (mean, scale, shift)), y
+    tensors = x, *map(_to_float32, (mean, scale, shift)), y
     _launch(kernels.affine, x, 1, tensors, **_constants(activation))
     return y
 
 
 def plane_sums(
-    dy: Tensor, x: Tensor, mean: Tensor, gate: Gate | None = None
+    dy: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    fused: FusedActivation | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane.
+    """Return ``sum(dy * (x - mean))`` and ``sum(dy)`` of each plane.
 
-    With a gate, ``dy`` is first led back through the activation, here and in
-    :func:`input_grad`.
+    With a fused activation, ``dy`` is the gradient of the activated output.
+    The kernels first multiply ``dy`` by the derivative of the activation,
+    here and in :func:`input_grad`.
     """
     chunk_tiles, num_chunks = _split(x)
-    partial = _per_plane(x, num_chunks)
-    scale, shift, activation = gate or (mean, mean, None)
-    per_plane = map(_dense, (mean, scale, shift))
-    tensors = _in_format_of(x, dy), x, *per_plane, *partial
+    partial = _new_per_plane(x, num_chunks)
+    scale, shift, activation = fused or (mean, mean, None)
+    per_plane = map(_to_float32, (mean, scale, shift))
+    tensors = _match_format(dy, x), x, *per_plane, *partial
     constants = _constants(activation)
     _launch(kernels.sums, x, chunk_tiles, tensors, **constants)
     product, total = partial[..., 0] if num_chunks == 1 else partial.sum(-1)
@@ -109,19 +114,19 @@ def input_grad(
     scale: Tensor,
     grad_mean: Tensor,
     grad_var: Tensor,
-    gate: Gate | None = None,
+    fused: FusedActivation | None = None,
 ) -> Tensor:
-    """Gradient of ``x`` through the affine map and through both moments."""
+    """Return the gradient of ``x``, through affine map and both moments."""
     dx = torch.empty_like(x)
-    _, shift, activation = gate or (None, mean, None)
-    per_plane = map(_dense, (mean, scale, shift, grad_mean, grad_var))
-    tensors = _in_format_of(x, dy), x, *per_plane, dx
+    _, shift, activation = fused or (None, mean, None)
+    per_plane = map(_to_float32, (mean, scale, shift, grad_mean, grad_var))
+    tensors = _match_format(dy, x), x, *per_plane, dx
     _launch(kernels.input_grad, x, 1, tensors, **_constants(activation))
     return dx
 
 
 def _layout(x: Tensor) -> tuple[int, int, int, tuple[int, int]]:
-    # Images, rows, pixels and the tile.
+    """Return images, rows, pixels, and the rows and pixels of a tile."""
     n, c = x.shape[:2]
     num_pixels = x.shape[2:].numel()
     if x.is_contiguous():
@@ -130,8 +135,9 @@ def _layout(x: Tensor) -> tuple[int, int, int, tuple[int, int]]:
 
 
 def _split(x: Tensor) -> tuple[int, int]:
-    # One image has few planes: a program a plane would leave most of a GPU
-    # idle, so each plane is cut into chunks, which are merged afterwards.
+    """Return the number of tiles per chunk and of chunks per plane."""
+    # One image has few planes, and one program per plane would leave most of
+    # a GPU idle. Each plane is cut into chunks, which are merged afterwards.
     images, rows, num_pixels, (tile_rows, tile_pixels) = _layout(x)
     tiles = triton.cdiv(num_pixels, tile_pixels)
     chunks = PROGRAMS // (images * triton.cdiv(rows, tile_rows))
@@ -152,7 +158,7 @@ def _launch(
     x: Tensor,
     chunk_tiles: int,
     tensors: tuple[Tensor, ...],
-    **of_kernel: object,
+    **constants: object,
 ) -> None:
     images, rows, num_pixels, (tile_rows, tile_pixels) = _layout(x)
     blocks = images * triton.cdiv(rows, tile_rows)
@@ -168,21 +174,21 @@ def _launch(
             ALIGNED=(rows if channels_last else num_pixels) % 8 == 0,
             ROWS=tile_rows,
             PIXELS=tile_pixels,
-            **of_kernel,
+            **constants,
         )
 
 
-def _per_plane(x: Tensor, *trailing: int) -> Tensor:
-    # Two results for each plane.
+def _new_per_plane(x: Tensor, *trailing: int) -> Tensor:
+    """Return memory for two numbers per plane."""
     shape = (2, *x.shape[:2], *trailing)
     return x.new_empty(shape, dtype=torch.float32)
 
 
-def _dense(per_plane: Tensor) -> Tensor:
+def _to_float32(per_plane: Tensor) -> Tensor:
     return per_plane.to(torch.float32).contiguous()
 
 
-def _in_format_of(x: Tensor, dy: Tensor) -> Tensor:
+def _match_format(dy: Tensor, x: Tensor) -> Tensor:
     if x.is_contiguous():
         return dy.contiguous()
     return dy.movedim(1, -1).contiguous().movedim(-1, 1)

@@ -1,7 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The statistics of a batch, in one launch before and one after the pooling.
+"""Statistics of a batch, launched before and after the all-reduce.
 
-The same functions as in :mod:`mmnorm.functional.statistics`,
+The functions are the twins of those in :mod:`mmnorm.functional.statistics`,
 for float32 on a GPU, with their gradients written out.
 """
 
@@ -14,15 +14,15 @@ from torch.autograd.function import once_differentiable
 from . import statistics_kernels as kernels
 
 IMAGES, BLOCK = 32, 64
-# Channels that one program looks at together, where one has to see all.
-TOGETHER = 1024
+# A program that has to read all channels reads so many of them at once.
+LARGE_BLOCK = 1024
 
 
 def supports(
     function: str, first: Tensor, second: Tensor, *args: object
 ) -> bool:
-    """Return whether the kernel of a function takes these arguments."""
-    # Plane moments, or sums and running statistics.
+    """Return whether the kernel of a function supports these arguments."""
+    # The tensors are plane moments, or sums and running statistics.
     return first.numel() > 0 and second.dtype == torch.float32
 
 
@@ -70,7 +70,7 @@ class _BatchSums(Function):
         (mean,) = ctx.saved_tensors
         grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
         with torch.cuda.device_of(mean):
-            kernels.batch_sums_grad[(triton.cdiv(mean.numel(), TOGETHER),)](
+            kernels.batch_sums_grad[(triton.cdiv(mean.numel(), LARGE_BLOCK),)](
                 mean,
                 grad_sums.contiguous(),
                 grad_mean,
@@ -78,7 +78,7 @@ class _BatchSums(Function):
                 mean.numel(),
                 mean.shape[1],
                 ctx.num_pixels,
-                BLOCK=TOGETHER,
+                BLOCK=LARGE_BLOCK,
             )
         return grad_mean, grad_var, None
 
@@ -110,9 +110,9 @@ class _UpdateStatistics(Function):
                 KIND=kind,
                 CUMULATIVE=momentum is None,
                 UPDATE=update,
-                BLOCK=TOGETHER,
+                BLOCK=LARGE_BLOCK,
             )
-        if kind == 'estimated':  # constants, to the gradient
+        if kind == 'estimated':  # estimates have no gradient
             ctx.mark_non_differentiable(mean, var)
         return mean, var
 

@@ -1,17 +1,17 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The Triton kernels of the passes over an activation."""
+"""The four plane operators, as Triton kernels."""
 # ruff: noqa: N803, as Triton's compile-time arguments are in capitals
 
 import triton
 import triton.language as tl
 
-from .tiles import kernel, one_tile, place, tile
+from .tiles import kernel, locate_chunk, locate_tile, tile_offsets
 
 
 @triton.jit
 def activate(z, slope, ACTIVATION: tl.constexpr):
     if ACTIVATION == 'relu':
-        z = tl.where(z <= 0, 0.0, z)  # not a number remains so
+        z = tl.where(z <= 0, 0.0, z)  # NaN stays NaN
     elif ACTIVATION == 'leaky_relu':
         z = tl.where(z > 0, z, slope * z)
     elif ACTIVATION == 'silu':
@@ -20,8 +20,8 @@ def activate(z, slope, ACTIVATION: tl.constexpr):
 
 
 @triton.jit
-def before_activation(dy, z, slope, ACTIVATION: tl.constexpr):
-    # The gradient of z from that of the activated z.
+def activation_grad(dy, z, slope, ACTIVATION: tl.constexpr):
+    # dy is the gradient of the activated z; the result is that of z.
     if ACTIVATION == 'relu':
         dy = tl.where(z > 0, dy, 0.0)
     elif ACTIVATION == 'leaky_relu':
@@ -45,12 +45,12 @@ def moments(
     ROWS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    # The mean of a tile first, then the squares about it, from registers:
-    # right where the mean is large, and without a division for each number.
-    # Tiles are merged by the formula of Chan, Golub and LeVeque. Division is
-    # the exact one, not the GPU's fast one, which would give a constant
-    # plane a variance.
-    image, row, chunk, num_chunks = place(
+    # A tile stays in registers: the kernel computes its mean first, then the
+    # squares about its mean. That order is accurate where the mean is large,
+    # and needs no division per pixel. The formula of Chan, Golub and LeVeque
+    # merges the tiles. Division is exact, because the fast division of a GPU
+    # would give a constant plane a variance.
+    image, row, chunk, num_chunks = locate_chunk(
         num_rows, num_pixels, chunk_tiles, CHANNELS_LAST, ROWS, PIXELS
     )
     plane = image * num_rows + row
@@ -60,20 +60,19 @@ def moments(
     squares = tl.zeros((ROWS,), tl.float32)
     for start in range(first, last, PIXELS):
         pixel = start + tl.arange(0, PIXELS)
-        offset, inside = tile(
+        offset, inside = tile_offsets(
             image, row, pixel, num_rows, num_pixels, CHANNELS_LAST, ALIGNED
         )
         x = tl.load(x_ptr + offset, inside, 0.0).to(tl.float32)
-        before = (start - first).to(tl.float32)
+        count_before = (start - first).to(tl.float32)
         count = tl.minimum(last - start, PIXELS).to(tl.float32)
         tile_mean = tl.div_rn(tl.sum(x, 1), count)
         centered = tl.where(inside, x - tile_mean[:, None], 0.0)
-        step = tile_mean - mean
-        share = tl.div_rn(count, before + count)
-        mean += step * share
-        squares += (
-            tl.sum(centered * centered, 1) + step * step * share * before
-        )
+        delta = tile_mean - mean
+        share = tl.div_rn(count, count_before + count)
+        mean += delta * share
+        tile_squares = tl.sum(centered * centered, 1)
+        squares += tile_squares + delta * delta * share * count_before
     out = plane * num_chunks + chunk
     tl.store(mean_ptr + out, mean, row < num_rows)
     count = (last - first).to(tl.float32)
@@ -92,9 +91,9 @@ def merge(
     PLANES: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    # All chunks of a plane are in registers at once, and are added in the
-    # same order each time. Their means are taken from the first of them, for
-    # the same reason that squares are taken from the mean.
+    # All chunks of a plane are in registers at once, and are always added in
+    # the same order. Means are relative to the first mean for accuracy, as
+    # squares are relative to the mean.
     num_chunks = tl.cdiv(num_pixels, chunk_size)
     plane = tl.program_id(0) * PLANES + tl.arange(0, PLANES)
     chunk = tl.arange(0, CHUNKS).to(tl.int64)
@@ -104,7 +103,7 @@ def merge(
     first_mean = tl.load(means_ptr + plane * num_chunks, exists, 0.0)
     means = tl.load(means_ptr + offset, inside, 0.0)
     variances = tl.load(vars_ptr + offset, inside, 0.0)
-    # The last chunk may be shorter, and those after it have no pixels.
+    # The last chunk may be shorter, and chunks after it have no pixels.
     rest = tl.minimum(num_pixels - chunk * chunk_size, chunk_size)
     shares = tl.maximum(rest, 0).to(tl.float32) / num_pixels
     offsets = means - first_mean[:, None]
@@ -132,7 +131,7 @@ def affine(
     ROWS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    plane, exists, offset, inside = one_tile(
+    plane, exists, offset, inside = locate_tile(
         num_rows,
         num_pixels,
         chunk_tiles,
@@ -168,9 +167,9 @@ def sums(
     ROWS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    # Plain sums need no merging, so each number of a tile has its own
-    # accumulator, and only the end adds across a tile.
-    image, row, chunk, num_chunks = place(
+    # Each position of a tile has its own accumulators. The sum over a tile
+    # comes last, because plain sums need no merging.
+    image, row, chunk, num_chunks = locate_chunk(
         num_rows, num_pixels, chunk_tiles, CHANNELS_LAST, ROWS, PIXELS
     )
     plane = image * num_rows + row
@@ -184,15 +183,15 @@ def sums(
     total = tl.zeros((ROWS, PIXELS), tl.float32)
     for start in range(first, last, PIXELS):
         pixel = start + tl.arange(0, PIXELS)
-        offset, inside = tile(
+        offset, inside = tile_offsets(
             image, row, pixel, num_rows, num_pixels, CHANNELS_LAST, ALIGNED
         )
         x = tl.load(x_ptr + offset, inside, 0.0).to(tl.float32)
         dy = tl.load(dy_ptr + offset, inside, 0.0).to(tl.float32)
-        offset_x = x - mean[:, None]
-        z = scale[:, None] * offset_x + shift[:, None]
-        dz = before_activation(dy, z, slope, ACTIVATION)
-        product += dz * offset_x
+        centered = x - mean[:, None]
+        z = scale[:, None] * centered + shift[:, None]
+        dz = activation_grad(dy, z, slope, ACTIVATION)
+        product += dz * centered
         total += dz
     out = plane * num_chunks + chunk
     tl.store(product_ptr + out, tl.sum(product, 1), exists)
@@ -219,7 +218,7 @@ def input_grad(
     ROWS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    plane, exists, offset, inside = one_tile(
+    plane, exists, offset, inside = locate_tile(
         num_rows,
         num_pixels,
         chunk_tiles,
@@ -237,8 +236,8 @@ def input_grad(
     grad_var = tl.load(grad_var_ptr + plane, exists, 0.0)
     through_var = 2.0 * grad_var / num_pixels
     through_mean = grad_mean / num_pixels
-    offset_x = x - mean[:, None]
-    z = scale[:, None] * offset_x + shift[:, None]
-    dz = before_activation(dy, z, slope, ACTIVATION)
-    dx = scale[:, None] * dz + through_var[:, None] * offset_x
+    centered = x - mean[:, None]
+    z = scale[:, None] * centered + shift[:, None]
+    dz = activation_grad(dy, z, slope, ACTIVATION)
+    dx = scale[:, None] * dz + through_var[:, None] * centered
     tl.store(dx_ptr + offset, dx + through_mean[:, None], inside)

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What the Triton kernels are compiled for, and what they are not."""
+"""Triton kernels that are compiled once for all sizes."""
 
 import inspect
 from collections.abc import Callable
@@ -12,13 +12,13 @@ def kernel_for_any(
 ) -> Callable:
     """Return a decorator of kernels that are compiled once for all sizes.
 
-    By itself Triton compiles again for a size that is 1 or a multiple of 16,
-    and for each way in which small tensors are aligned in memory. Height and
-    width change at every step of a detector.
+    By default Triton compiles a kernel again for a size that is 1 or a
+    multiple of 16, and for each alignment of small tensors in memory. Height
+    and width change at every step of a detector.
 
     Args:
-        sizes: Names of whole numbers.
-        pointers: Names of pointers to numbers per plane or per channel.
+        sizes: Names of the arguments that are whole numbers.
+        pointers: Names of the pointers to numbers per plane or per channel.
     """
     options: dict[str, tuple[str, ...]] = {'do_not_specialize': sizes}
     # Triton has this option since 3.2.

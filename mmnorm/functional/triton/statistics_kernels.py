@@ -1,7 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""From plane moments to those of a batch, as Triton kernels.
+"""Statistics of a batch from the plane moments, as Triton kernels.
 
-The sums are in float64, as :mod:`mmnorm.functional.statistics` says.
+The sums are in float64; :mod:`mmnorm.functional.statistics` says why.
 """
 # ruff: noqa: N803, as Triton's compile-time arguments are in capitals
 
@@ -96,7 +96,7 @@ def _moments(sums_ptr, channel, exists, num_channels):
 
 @triton.jit
 def _new_statistics(mean, var, count, old_mean, KIND: tl.constexpr):
-    var = tl.where(var < 0, 0.0, var)  # not a number remains so
+    var = tl.where(var < 0, 0.0, var)  # NaN stays NaN
     if KIND == 'unbiased':
         var = var * count / tl.maximum(count - 1.0, 1.0)
     if KIND == 'estimated':
@@ -119,8 +119,9 @@ def update_statistics(
     UPDATE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    # One program, because all channels have to be finite for one to move.
-    enough_for = 0.0 if KIND == 'estimated' else 1.0
+    # There is one program, because no channel moves unless all channels are
+    # finite.
+    min_count = 0.0 if KIND == 'estimated' else 1.0
     valid = 1
     rate = momentum
     if UPDATE:
@@ -133,14 +134,14 @@ def update_statistics(
             old_mean = tl.load(running_mean_ptr + channel, exists, 0.0)
             old_mean = old_mean.to(tl.float64)
             var = _new_statistics(mean, var, count, old_mean, KIND)
-            # What is not finite is not 0 when it is taken from itself.
+            # NaN - NaN and inf - inf are NaN, and not 0.
             change = tl.where(exists, mean - mean + var - var, 0.0)
             finite = tl.where(change == 0, 1, 0)
             valid = tl.minimum(valid, tl.min(finite, 0))
         count = tl.load(sums_ptr + 2 * num_channels)
-        valid = tl.where(count > enough_for, valid, 0)
+        valid = tl.where(count > min_count, valid, 0)
         num_batches = tl.load(num_batches_ptr) + valid
-        # Every warp loads it and one thread stores it.
+        # Every warp loads the number, and one thread stores it.
         tl.debug_barrier()
         tl.store(num_batches_ptr, num_batches)
         if CUMULATIVE:
@@ -167,8 +168,8 @@ def update_statistics(
             mean, var = running_mean, running_var
         else:
             var = tl.where(var < 0, 0.0, var)
-            mean = tl.where(count > enough_for, mean, running_mean)
-            var = tl.where(count > enough_for, var, running_var)
+            mean = tl.where(count > min_count, mean, running_mean)
+            var = tl.where(count > min_count, var, running_var)
         tl.store(mean_ptr + channel, mean.to(tl.float32), exists)
         tl.store(var_ptr + channel, var.to(tl.float32), exists)
 

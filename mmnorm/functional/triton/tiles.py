@@ -1,14 +1,14 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""How the Triton kernels see an activation, and what they compile for.
+"""Tiles of an activation, for which kernels are compiled once.
 
 Height and width change at every step of a detector, so no kernel is compiled
-for a size: what it is compiled for is the dtypes, the memory format, and
-whether rows of memory begin at multiples of 16 bytes.
+for a size. A kernel is compiled for the dtypes, for the memory format, and
+for rows of memory that begin at multiples of 16 bytes.
 
-Every kernel sees an activation as images of rows of pixels and works on
-tiles of ROWS x PIXELS. A contiguous tensor is one image of N * C rows, a
-channels last one N images of C rows; only :func:`place` and :func:`tile`
-know the difference.
+Every kernel sees an activation as images of rows of pixels, and works on
+tiles of ROWS x PIXELS. A contiguous tensor is one image of N * C rows, and a
+channels last tensor is N images of C rows. Only :func:`locate_chunk` and
+:func:`tile_offsets` know the difference.
 """
 # ruff: noqa: N803, as Triton's compile-time arguments are in capitals
 
@@ -17,8 +17,6 @@ import triton.language as tl
 
 from .specialization import kernel_for_any
 
-# By itself, Triton would compile again for a size that is 1 or a multiple of
-# 16, and for each way in which small tensors happen to lie in memory.
 kernel = kernel_for_any(
     sizes=(
         'chunk_size',
@@ -43,7 +41,7 @@ kernel = kernel_for_any(
 
 
 @triton.jit
-def place(
+def locate_chunk(
     num_rows,
     num_pixels,
     chunk_tiles,
@@ -51,9 +49,10 @@ def place(
     ROWS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    # Image, rows and chunk of this program. Programs that follow one another
-    # work on neighbors in memory. A chunk counts in tiles, for the compiler
-    # to see that each begins at a multiple of 16 bytes.
+    # The result is the image, the rows and the chunk of this program, and the
+    # number of chunks. Consecutive programs work on neighbors in memory. A
+    # chunk is a number of tiles, from which the compiler sees that each chunk
+    # begins at a multiple of 16 bytes.
     program = tl.program_id(0)
     chunk_size = chunk_tiles * PIXELS
     num_blocks = tl.cdiv(num_rows, ROWS)
@@ -69,7 +68,7 @@ def place(
 
 
 @triton.jit
-def tile(
+def tile_offsets(
     image,
     row,
     pixel,
@@ -78,9 +77,10 @@ def tile(
     CHANNELS_LAST: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
-    # Offsets of a tile, and which of it exists. Offsets have 64 bits, for
-    # tensors of more than 2^31 numbers. To divide and multiply by 8 changes
-    # nothing, but tells the compiler that it may load 16 bytes at once.
+    # The result is the offsets of a tile and the mask of what exists. Offsets
+    # have 64 bits, for tensors of more than 2^31 numbers. To divide and
+    # multiply by 8 changes nothing, but tells the compiler that a load may
+    # take 16 bytes at once.
     if CHANNELS_LAST:
         if ALIGNED:
             num_rows = num_rows // 8 * 8
@@ -94,7 +94,7 @@ def tile(
 
 
 @triton.jit
-def one_tile(
+def locate_tile(
     num_rows,
     num_pixels,
     chunk_tiles,
@@ -103,13 +103,13 @@ def one_tile(
     ROWS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    # For kernels with nothing to carry from tile to tile, chunks are of one:
-    # many short programs hide each other's waiting for memory.
-    image, row, chunk, _ = place(
+    # A kernel that carries nothing from tile to tile has one tile per chunk:
+    # many short programs hide the latency of memory.
+    image, row, chunk, _ = locate_chunk(
         num_rows, num_pixels, chunk_tiles, CHANNELS_LAST, ROWS, PIXELS
     )
     pixel = chunk * PIXELS + tl.arange(0, PIXELS)
-    offset, inside = tile(
+    offset, inside = tile_offsets(
         image, row, pixel, num_rows, num_pixels, CHANNELS_LAST, ALIGNED
     )
     return image * num_rows + row, row < num_rows, offset, inside

@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Leave out what an old Triton cannot run without a GPU.
+"""Leave out the tests that an old Triton cannot run without a GPU.
 
-The kernels need Triton 3.0. The interpreter, and the way in which the tests
-compile a kernel, are those of Triton 3.2 and later.
+The kernels need Triton 3.0. The tests use the interpreter and the compiler of
+Triton 3.2 and later.
 """
 
 from mmengine.utils import digit_version

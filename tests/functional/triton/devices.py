@@ -1,9 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Where Triton kernels run in a test.
+"""Devices on which the tests run and compile Triton kernels.
 
-On a GPU where there is one. Elsewhere by Triton's interpreter, which has to
-be chosen before the kernels are imported: ``test_interpreted.py`` runs the
-tests once more, in a process of its own.
+The kernels run on a GPU where there is one. Elsewhere they run on CPU, in
+Triton's interpreter. The interpreter has to be chosen before the kernels are
+imported, so ``test_interpreted.py`` starts the tests in a separate process.
 """
 
 import os
@@ -15,23 +15,29 @@ import pytest
 import torch
 import triton
 from hypothesis import settings
+from mmengine.utils import digit_version
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
 HAS_GPU = torch.cuda.is_available() and not INTERPRETED
-runs = pytest.mark.skipif(
+needs_kernels = pytest.mark.skipif(
     not HAS_GPU and not INTERPRETED,
-    reason='no GPU; test_interpreted.py runs it on CPU',
+    reason='no GPU; test_interpreted.py runs this test on CPU',
 )
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason='no GPU')
-# The same on every machine, and however slow the interpreter.
-examples = settings(
+# The examples are the same on every machine, and may take any time.
+random_examples = settings(
     max_examples=40, derandomize=True, deadline=None, database=None
 )
-compiles = pytest.mark.skipif(INTERPRETED, reason='the interpreter does not')
+# Triton 3.3 changed the interface of its compiler.
+can_compile = digit_version(triton.__version__) >= digit_version('3.3')
+needs_compiler = pytest.mark.skipif(
+    INTERPRETED or not can_compile,
+    reason='needs the compiler of Triton 3.3 or later',
+)
 
 
-def ptx_of(
+def compile_to_ptx(
     kernel: triton.JITFunction,
     constants: dict[str, object],
     types: dict[str, str],
@@ -39,15 +45,17 @@ def ptx_of(
     num_warps: int = 4,
     capability: int = 90,
 ) -> str:
-    """Compile a kernel, without a GPU.
+    """Compile a kernel for a GPU, also where there is no GPU.
 
     Args:
         kernel: The kernel.
-        constants: Its compile-time arguments, and others.
-        types: Of arguments that are neither float32 pointers nor integers.
-        aligned: Pointers to multiples of 16 bytes.
-        num_warps: Warps per program.
-        capability: Generation of the GPU, 90 for Hopper.
+        constants: Values of the compile-time arguments; other names are
+            ignored.
+        types: Types of the arguments that are neither pointers to float32
+            nor integers.
+        aligned: Names of the pointers to multiples of 16 bytes.
+        num_warps: Number of warps per program.
+        capability: Compute capability of the GPU; Hopper has 90.
     """
     signature, values, attributes = {}, {}, {}
     for i, argument in enumerate(kernel.arg_names):
@@ -55,8 +63,8 @@ def ptx_of(
             signature[argument] = 'constexpr'
             values[(i,)] = constants[argument]
         else:
-            usual = '*fp32' if argument.endswith('_ptr') else 'i32'
-            signature[argument] = types.get(argument, usual)
+            default = '*fp32' if argument.endswith('_ptr') else 'i32'
+            signature[argument] = types.get(argument, default)
         if argument in aligned:
             attributes[(i,)] = [['tt.divisibility', 16]]
     source = triton.compiler.ASTSource(kernel, signature, values, attributes)
@@ -65,12 +73,12 @@ def ptx_of(
     return triton.compile(source, target=target, options=options).asm['ptx']
 
 
-def spilled_bytes(ptx: str, capability: int = 90) -> int:
-    """Return what the assembler puts into memory for want of registers.
+def count_spilled_bytes(ptx: str, capability: int = 90) -> int:
+    """Count the bytes that do not fit into registers and go to memory.
 
     Args:
-        ptx: What :func:`ptx_of` returns.
-        capability: Generation of the GPU, as there.
+        ptx: The result of :func:`compile_to_ptx`.
+        capability: Compute capability of the GPU, as there.
     """
     assembler = Path(triton.__file__).parent / 'backends/nvidia/bin/ptxas'
     suffix = 'a' if capability == 90 else ''

@@ -17,11 +17,11 @@ from tests.layers.cases import LAYERS, call, make_input, run
 
 from .devices import (
     DEVICE,
-    compiles,
-    examples,
-    ptx_of,
-    runs,
-    spilled_bytes,
+    compile_to_ptx,
+    count_spilled_bytes,
+    needs_compiler,
+    needs_kernels,
+    random_examples,
 )
 
 KERNELS = (
@@ -140,7 +140,7 @@ def check(n: int, case: tuple, c: int, dtype=torch.float32) -> None:
         )
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('case', cases(1, 1))
 @pytest.mark.parametrize('size', SIZES)
 def test_formulas(size, case):
@@ -148,8 +148,8 @@ def test_formulas(size, case):
     check(n, cases(c, g)[case], c)
 
 
-@runs
-@examples
+@needs_kernels
+@random_examples
 @given(
     n=st.integers(1, 40),
     g=st.integers(1, 8),
@@ -163,7 +163,7 @@ def test_random_sizes(n, g, per_group, case, dtype):
     check(n, cases(c, g)[case], c, dtype)
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('tile, channels', [(16, 4), (64, 8)])
 def test_any_split(monkeypatch, tile, channels):
     monkeypatch.setattr(launch_coefficients, 'TILE', tile)
@@ -172,7 +172,7 @@ def test_any_split(monkeypatch, tile, channels):
         check(5, case, 12)
 
 
-@runs
+@needs_kernels
 def test_same_bits_each_time():
     def once() -> list[Tensor]:
         torch.manual_seed(0)
@@ -186,7 +186,7 @@ def test_same_bits_each_time():
         assert torch.equal(a, b)
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('name', LAYERS)
 def test_layers_use_them(monkeypatch, name):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
@@ -210,7 +210,7 @@ def watch(apply, seen: list):
     return watched
 
 
-@runs
+@needs_kernels
 def test_left_to_plain_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     monkeypatch.setattr(launch_coefficients._BatchChannel, 'apply', None)
@@ -223,7 +223,7 @@ def test_left_to_plain_operators(monkeypatch):
     )
 
 
-@runs
+@needs_kernels
 def test_no_image(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     mean = torch.rand(0, 8, device=DEVICE, requires_grad=True)
@@ -236,7 +236,7 @@ def test_no_image(monkeypatch):
     assert not any(g.any() for g in grads)
 
 
-@compiles
+@needs_compiler
 @pytest.mark.parametrize('has_batch', [False, True])
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
 def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, has_batch):
@@ -252,10 +252,10 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, has_batch):
         'BLOCK': 256,
     }
     types = dict.fromkeys(('batch_eps', 'eps'), 'fp32')
-    assert 'rsqrt' in ptx_of(kernel, constants, types)
+    assert 'rsqrt' in compile_to_ptx(kernel, constants, types)
 
 
-@compiles
+@needs_compiler
 @pytest.mark.parametrize('block, images', [(8, 256), (1024, 2), (2048, 1)])
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
 def test_registers_do_not_spill(monkeypatch, tmp_path, kernel, block, images):
@@ -267,11 +267,11 @@ def test_registers_do_not_spill(monkeypatch, tmp_path, kernel, block, images):
     num_warps = launch_coefficients._num_warps(block)
     if kernel is switchable_kernels.switchable_grad:
         num_warps = 8
-    ptx = ptx_of(kernel, constants, types, num_warps=num_warps)
-    assert spilled_bytes(ptx) == 0
+    ptx = compile_to_ptx(kernel, constants, types, num_warps=num_warps)
+    assert count_spilled_bytes(ptx) == 0
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('num_groups', [1, 32])
 def test_too_many_channels_for_registers(monkeypatch, num_groups):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
@@ -285,7 +285,7 @@ def test_too_many_channels_for_registers(monkeypatch, num_groups):
             formulas.group_coefficients(*arguments)
 
 
-@runs
+@needs_kernels
 def test_any_number_of_images_fits_the_grid(monkeypatch):
     # Only the first axis of a grid may be longer than 65535.
     grids = []
@@ -303,7 +303,7 @@ def test_any_number_of_images_fits_the_grid(monkeypatch):
     assert grids == [(2 * 70000,)]
 
 
-@compiles
+@needs_compiler
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
 def test_no_size_is_compiled_for(kernel):
     for parameter in kernel.params:

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The tests of the Triton kernels, by Triton's interpreter."""
+"""The tests of the Triton kernels run in Triton's interpreter."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from .devices import HAS_GPU, INTERPRETED
 
 
 @pytest.mark.skipif(
-    INTERPRETED or HAS_GPU, reason='the kernels run in this process'
+    INTERPRETED or HAS_GPU, reason='this process runs the kernels'
 )
 @pytest.mark.parametrize(
     'name', ['planes', 'coefficients', 'statistics', 'self_test']

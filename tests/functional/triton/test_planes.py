@@ -29,11 +29,11 @@ from tests.layers.cases import (
 from .devices import (
     DEVICE,
     INTERPRETED,
-    compiles,
-    examples,
+    compile_to_ptx,
+    needs_compiler,
     needs_gpu,
-    ptx_of,
-    runs,
+    needs_kernels,
+    random_examples,
 )
 
 # Of what is returned in the dtype of x, a rounding; what is per plane is
@@ -112,7 +112,7 @@ def check(x: Tensor, dy: Tensor, activation: nn.Module | None = None) -> None:
         assert out.stride() == x.stride()
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
 def test_corner_shapes(shape, channels_last):
@@ -122,8 +122,8 @@ def test_corner_shapes(shape, channels_last):
         check(x, dy, activation)
 
 
-@runs
-@examples
+@needs_kernels
+@random_examples
 @given(
     images=st.integers(1, 3),
     channels=st.integers(1, 40),
@@ -145,7 +145,7 @@ def test_random_shapes(
     check(x, in_format(dy.to(dtypes[1]), channels_last[1]), activation)
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('programs, max_chunks', [(1, 8), (5, 8), (99, 4)])
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_any_split(monkeypatch, programs, max_chunks, channels_last):
@@ -156,7 +156,7 @@ def test_any_split(monkeypatch, programs, max_chunks, channels_last):
     check(in_format(x, channels_last), dy)
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('dtype', TOLERANCES)
 @pytest.mark.parametrize('programs', [1, 4096])
 def test_large_mean(monkeypatch, dtype, programs):
@@ -169,7 +169,7 @@ def test_large_mean(monkeypatch, dtype, programs):
         torch.testing.assert_close(a.double().cpu(), e, rtol=1e-5, atol=0)
 
 
-@runs
+@needs_kernels
 def test_constant_plane_has_no_variance():
     # Through whole tiles, a part of one, and the merge.
     for size in (3, 16, 20, 43):
@@ -179,7 +179,7 @@ def test_constant_plane_has_no_variance():
         assert (var == 0).all()
 
 
-@runs
+@needs_kernels
 def test_expanded_gradient():
     # What a sum sends back: one number, with no stride.
     x = torch.randn(2, 3, 5, 4)
@@ -187,7 +187,7 @@ def test_expanded_gradient():
         check(in_format(x, channels_last), torch.tensor(0.5).expand_as(x))
 
 
-@runs
+@needs_kernels
 def test_same_bits_each_time():
     x, dy = torch.randn(2, 1, 3, 30, 31, device=DEVICE)
     mean, var = launch_planes.moments(x)
@@ -197,7 +197,7 @@ def test_same_bits_each_time():
         assert torch.equal(launch_planes.plane_sums(dy, x, mean)[0], product)
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('name', LAYERS)
 def test_layers(monkeypatch, name, channels_last):
@@ -214,7 +214,7 @@ def test_layers(monkeypatch, name, channels_last):
     assert_same(actual, expected, tolerance=1e-4)
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize(
     'name, num_launches',
     {
@@ -245,7 +245,7 @@ def test_few_launches(monkeypatch, name, num_launches):
     assert len(launched) == num_launches
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('activation', ACTIVATIONS[1:], ids=repr)
 @pytest.mark.parametrize('name', ['GN', 'BCN batch'])
 def test_layers_that_activate(monkeypatch, name, activation):
@@ -261,7 +261,7 @@ def test_layers_that_activate(monkeypatch, name, activation):
     assert_same(actual, expected, tolerance=1e-4)
 
 
-@runs
+@needs_kernels
 def test_relu_of_numbers_that_are_none():
     x = torch.tensor([[[float('nan'), float('-inf'), 1.0, -1.0]]])
     x = x.to(DEVICE)
@@ -270,7 +270,7 @@ def test_relu_of_numbers_that_are_none():
     torch.testing.assert_close(y, x.relu(), equal_nan=True)
 
 
-@runs
+@needs_kernels
 def test_left_to_torch_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     x = torch.rand(2, 3, 4, 5, device=DEVICE)
@@ -283,7 +283,7 @@ def test_left_to_torch_operators(monkeypatch):
         assert y.shape == x.grad.shape == x.shape
 
 
-@compiles
+@needs_compiler
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize(
     'name, activation',
@@ -314,12 +314,12 @@ def test_compiles_for_a_gpu(
     }
     activations = ('dy_ptr', 'x_ptr', 'y_ptr', 'dx_ptr')
     types = dict.fromkeys(activations, '*fp16') | {'slope': 'fp32'}
-    ptx = ptx_of(kernel, constants, types, aligned=activations)
+    ptx = compile_to_ptx(kernel, constants, types, aligned=activations)
     assert 'global.b16' not in ptx
     assert ('ld.global.v4.b32' in ptx) == (name != 'merge')
 
 
-@compiles
+@needs_compiler
 @pytest.mark.parametrize('name', KERNELS)
 def test_no_size_is_compiled_for(name):
     for parameter in getattr(plane_kernels, name).params:

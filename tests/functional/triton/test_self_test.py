@@ -1,14 +1,14 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The self-test of the kernels: it runs once, and it sees what is wrong."""
+"""The self-test runs once per device, and sees each wrong kernel."""
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmnorm import BCN, SN, SyncBN
 from mmnorm.functional import dispatch
 from mmnorm.functional.triton import (
     launch_coefficients,
@@ -16,46 +16,79 @@ from mmnorm.functional.triton import (
     launch_statistics,
     self_test,
 )
-from tests.layers.cases import call, make_input, run
+from tests.layers.cases import CHANNELS, call, make_input, make_layer, run
 
-from .devices import DEVICE, runs
+from .devices import DEVICE, needs_kernels
 
 
 @pytest.fixture
-def on_gpu(monkeypatch):
-    """Let tensors say that they are on a GPU, where dispatch begins."""
+def fake_gpu(monkeypatch):
+    """Let each tensor say that it is on a GPU, as dispatch asks."""
     monkeypatch.delenv('MMNORM_BACKEND', raising=False)
     monkeypatch.setattr(dispatch, '_agreed', {})
     monkeypatch.setattr(torch.Tensor, 'is_cuda', True)
 
 
 @pytest.fixture
-def runs_of_self_test(monkeypatch) -> list[torch.device]:
-    seen, right = [], self_test.first_difference
+def one_plane_case(monkeypatch):
+    """Leave one case of the plane operators in the self-test."""
+    monkeypatch.setattr(self_test, 'PLANES', self_test.PLANES[1:2])
+
+
+@pytest.fixture
+def tested_devices(monkeypatch, one_plane_case) -> list[torch.device]:
+    """Return a list to which each self-test appends its device."""
+    tested, original = [], self_test.first_difference
 
     def first_difference(device: torch.device) -> str | None:
-        seen.append(device)
-        return right(device)
+        tested.append(device)
+        return original(device)
 
     monkeypatch.setattr(self_test, 'first_difference', first_difference)
-    return seen
+    return tested
 
 
-@runs
-def test_agrees():
-    device = torch.device(DEVICE)
-    assert self_test.first_difference(device) is None
-    # Also where the first forward is that of an evaluation.
+@pytest.fixture
+def find_difference(monkeypatch) -> Callable[[str], str | None]:
+    """Return a self-test of the cases whose names start with a text."""
+    all_cases = self_test._cases
+
+    def find(name: str) -> str | None:
+        def cases(device: torch.device):
+            return (c for c in all_cases(device) if c[0].startswith(name))
+
+        monkeypatch.setattr(self_test, '_cases', cases)
+        return self_test.first_difference(torch.device(DEVICE))
+
+    return find
+
+
+@pytest.fixture
+def default_float64():
     torch.set_default_dtype(torch.float64)
-    try:
-        with torch.inference_mode():
-            assert self_test.first_difference(device) is None
-    finally:
-        torch.set_default_dtype(torch.float32)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
-@runs
-def test_leaves_random_numbers_alone():
+def make_layer_and_input(name: str) -> tuple[nn.Module, Tensor]:
+    x = make_input((2, CHANNELS, 5, 7)).detach().float().to(DEVICE)
+    return make_layer(name).float().to(DEVICE), x
+
+
+@needs_kernels
+def test_agrees():
+    assert self_test.first_difference(torch.device(DEVICE)) is None
+
+
+@needs_kernels
+def test_agrees_in_inference_mode(one_plane_case, default_float64):
+    # The first forward of a process may be an evaluation.
+    with torch.inference_mode():
+        assert self_test.first_difference(torch.device(DEVICE)) is None
+
+
+@needs_kernels
+def test_leaves_random_numbers_unchanged(one_plane_case):
     torch.manual_seed(0)
     expected = torch.rand(1, device=DEVICE)
     torch.manual_seed(0)
@@ -63,46 +96,66 @@ def test_leaves_random_numbers_alone():
     assert torch.equal(torch.rand(1, device=DEVICE), expected)
 
 
-@runs
-@pytest.mark.parametrize('layer', [BCN, SN, SyncBN])
-def test_runs_once_without_a_warning(on_gpu, runs_of_self_test, layer):
-    x = make_input((2, 32, 5, 7)).detach().float().to(DEVICE)
+@needs_kernels
+@pytest.mark.parametrize('name', ['BCN estimate', 'SN', 'SyncBN'])
+def test_runs_once_without_a_warning(fake_gpu, tested_devices, name):
+    layer, x = make_layer_and_input(name)
     with warnings.catch_warnings():
         warnings.simplefilter('error', UserWarning)
-        run(layer(32).to(DEVICE), call, x)
-        run(layer(32).to(DEVICE), call, x)
-    assert len(runs_of_self_test) == 1
+        run(layer, call, x)
+        run(layer, call, x)
+    assert len(tested_devices) == 1
     assert dispatch.ops_for(x) is launch_planes
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('reentrant', [True, False])
-def test_runs_in_a_checkpointed_function(on_gpu, runs_of_self_test, reentrant):
-    x = make_input((2, 32, 5, 7)).detach().float().to(DEVICE)
-    norm = BCN(32).to(DEVICE)
+def test_runs_in_a_checkpointed_function(fake_gpu, tested_devices, reentrant):
+    norm, x = make_layer_and_input('BCN estimate')
     x.requires_grad_()
     checkpoint(norm, x, use_reentrant=reentrant).sum().backward()
-    assert len(runs_of_self_test) == 1
+    assert len(tested_devices) == 1
     assert norm.bn.num_batches_tracked == 1
 
 
-@runs
-def test_runs_under_autocast(on_gpu, runs_of_self_test):
-    x = make_input((2, 32, 5, 7)).detach().float().to(DEVICE)
+@needs_kernels
+def test_runs_under_autocast(fake_gpu, tested_devices):
+    norm, x = make_layer_and_input('BCN estimate')
     with torch.autocast(DEVICE, torch.bfloat16):
-        BCN(32).to(DEVICE)(x)
-    assert len(runs_of_self_test) == 1
+        norm(x)
+    assert len(tested_devices) == 1
     assert dispatch.ops_for(x) is launch_planes
 
 
-@runs
+def make_wrong(monkeypatch, module, name: str) -> None:
+    """Let a function return a first result that is 1 % too large."""
+    original = getattr(module, name)
+
+    def wrong(*args):
+        result = original(*args)
+        if isinstance(result, Tensor):
+            return result * 1.01
+        return result[0] * 1.01, result[1]
+
+    monkeypatch.setattr(module, name, wrong)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    'name', ['moments', 'affine', 'plane_sums', 'input_grad']
+)
+def test_sees_a_wrong_plane_operator(
+    monkeypatch, one_plane_case, find_difference, name
+):
+    make_wrong(monkeypatch, launch_planes, name)
+    found = find_difference('normalize of torch.float32')
+    assert found.startswith('its normalize of torch.float32')
+
+
+@needs_kernels
 @pytest.mark.parametrize(
     'module, name',
     [
-        (launch_planes, 'moments'),
-        (launch_planes, 'affine'),
-        (launch_planes, 'plane_sums'),
-        (launch_planes, 'input_grad'),
         (launch_statistics, 'batch_sums'),
         (launch_statistics, 'update_statistics'),
         (launch_coefficients, 'group_coefficients'),
@@ -111,60 +164,58 @@ def test_runs_under_autocast(on_gpu, runs_of_self_test):
         (launch_coefficients, 'switchable_coefficients'),
     ],
 )
-def test_sees_a_wrong_forward(monkeypatch, module, name):
-    right = getattr(module, name)
-
-    def wrong(*args):
-        result = right(*args)
-        if isinstance(result, Tensor):
-            return result * 1.01
-        return result[0] * 1.01, result[1]
-
-    monkeypatch.setattr(module, name, wrong)
-    found = self_test.first_difference(torch.device(DEVICE))
-    assert found.startswith('its ')
+def test_sees_a_wrong_forward(monkeypatch, find_difference, module, name):
+    make_wrong(monkeypatch, module, name)
+    assert find_difference(name).startswith(f'its {name}')
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize(
-    'function',
+    'function, name',
     [
-        launch_statistics._BatchSums,
-        launch_statistics._UpdateStatistics,
-        launch_coefficients._BatchChannel,
-        launch_coefficients._Switchable,
+        (launch_statistics._BatchSums, 'batch_sums'),
+        (launch_statistics._UpdateStatistics, 'update_statistics'),
+        (launch_coefficients._BatchChannel, 'group_coefficients'),
+        (launch_coefficients._BatchChannel, 'batch_coefficients'),
+        (launch_coefficients._BatchChannel, 'batch_channel_coefficients'),
+        (launch_coefficients._Switchable, 'switchable_coefficients'),
     ],
 )
-def test_sees_a_wrong_backward(monkeypatch, function):
-    right = function.backward
+def test_sees_a_wrong_backward(monkeypatch, find_difference, function, name):
+    original = function.backward
 
     def wrong(*args):
-        return tuple(g if g is None else 1.01 * g for g in right(*args))
+        return tuple(g if g is None else 1.01 * g for g in original(*args))
 
     monkeypatch.setattr(function, 'backward', staticmethod(wrong))
-    found = self_test.first_difference(torch.device(DEVICE))
-    assert found.startswith('its ')
+    assert find_difference(name).startswith(f'its {name}')
 
 
-@runs
+@needs_kernels
+@pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize(
-    'dtype, channels_last',
-    [
-        (dtype, channels_last)
-        for dtype in (torch.float32, torch.float16, torch.bfloat16)
-        for channels_last in (False, True)
-    ],
+    'dtype', [torch.float32, torch.float16, torch.bfloat16]
 )
-def test_sees_what_one_kind_of_tensor_alone_gets_wrong(
-    monkeypatch, dtype, channels_last
+def test_sees_an_operator_that_is_wrong_for_one_dtype_and_format(
+    monkeypatch, find_difference, dtype, channels_last
 ):
-    right = launch_planes.affine
+    original = launch_planes.affine
 
     def wrong(x, *args):
-        y = right(x, *args)
-        is_kind = x.dtype == dtype and x.is_contiguous() != channels_last
-        return y + 0.5 if is_kind else y
+        y = original(x, *args)
+        matches = x.dtype == dtype and x.is_contiguous() != channels_last
+        return y + 0.5 if matches else y
 
     monkeypatch.setattr(launch_planes, 'affine', wrong)
-    found = self_test.first_difference(torch.device(DEVICE))
+    found = find_difference(f'normalize of {dtype}')
     assert found.startswith(f'its normalize of {dtype}')
+
+
+@needs_kernels
+def test_sees_a_wrong_forward_when_the_default_dtype_is_float64(
+    monkeypatch, find_difference, default_float64
+):
+    # The kernels do not support float64 and would not run at all.
+    make_wrong(monkeypatch, launch_coefficients, 'group_coefficients')
+    found = find_difference('group_coefficients')
+    assert found.startswith('its group_coefficients')

@@ -11,7 +11,7 @@ from mmnorm.functional.statistics import batch_sums, update_statistics
 from mmnorm.functional.triton import launch_statistics
 from mmnorm.functional.triton import statistics_kernels as kernels
 
-from .devices import DEVICE, compiles, ptx_of, runs
+from .devices import DEVICE, compile_to_ptx, needs_compiler, needs_kernels
 
 KERNELS = (
     kernels.batch_sums,
@@ -32,7 +32,7 @@ def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
     )
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('n, c', [(1, 1), (2, 6), (0, 6), (70, 130)])
 def test_batch_sums(n, c):
     planes = torch.randn(2, n, c)
@@ -65,7 +65,7 @@ def settled(function, device, sums, running, *rest) -> list[Tensor]:
     return seen
 
 
-@runs
+@needs_kernels
 @pytest.mark.parametrize('update', [True, False])
 @pytest.mark.parametrize('momentum', [0.3, None])
 @pytest.mark.parametrize('kind', KINDS)
@@ -100,7 +100,7 @@ def test_update_statistics(monkeypatch, kind, case, momentum, update):
     assert moved == (update and enough)
 
 
-@runs
+@needs_kernels
 def test_left_to_plain_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     monkeypatch.setattr(launch_statistics._BatchSums, 'apply', None)
@@ -112,7 +112,7 @@ def test_left_to_plain_operators(monkeypatch):
     )
 
 
-@compiles
+@needs_compiler
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
 def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, kind):
@@ -131,10 +131,10 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, kind):
         'grad_sums_ptr': '*fp64',
         'momentum': 'fp32',
     }
-    assert '.f64' in ptx_of(kernel, constants, types)
+    assert '.f64' in compile_to_ptx(kernel, constants, types)
 
 
-@compiles
+@needs_compiler
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
 def test_no_size_is_compiled_for(kernel):
     for parameter in kernel.params:
@@ -144,13 +144,13 @@ def test_no_size_is_compiled_for(kernel):
             assert parameter.do_not_specialize
 
 
-@compiles
+@needs_compiler
 def test_all_warps_have_read_the_number_of_batches(monkeypatch, tmp_path):
     # One thread writes it; a warp that reads it later would count twice.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     constants = dict(KIND='unbiased', CUMULATIVE=True, UPDATE=True, BLOCK=1024)
     types = dict(sums_ptr='*fp64', num_batches_ptr='*i64', momentum='fp32')
-    ptx = ptx_of(kernels.update_statistics, constants, types)
+    ptx = compile_to_ptx(kernels.update_statistics, constants, types)
     store = re.search(r'st\.global\.b64\s+\[ (%rd\d+) \+ 0 \]', ptx)
     load = re.search(rf'ld\.global\.b64[^;]*\[ {store[1]} \+ 0 \]', ptx)
     assert 'bar.sync' in ptx[load.end() : store.start()]

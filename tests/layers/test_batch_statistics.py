@@ -1,0 +1,43 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Batch statistics cost nothing where nobody reads them."""
+
+import pytest
+import torch
+
+from mmnorm import SyncBN
+from mmnorm.layers import batch_statistics
+
+from .cases import LAYERS, make_input, make_layer
+
+MOVING = [n for n in LAYERS if not n.startswith('GN') and 'without' not in n]
+MOMENTS = torch.rand(2, 3, 8).unbind()
+
+
+@pytest.mark.parametrize('name', MOVING)
+def test_evaluation_computes_no_sums(monkeypatch, name):
+    layer, x = make_layer(name).eval(), make_input((2, 8, 3, 4))
+    monkeypatch.setattr(batch_statistics, 'batch_sums', None)
+    layer(x)
+    with pytest.raises(TypeError, match='not callable'):
+        layer.train()(x)
+
+
+@pytest.mark.parametrize('kind', ['estimated', 'biased', 'unbiased'])
+def test_evaluation_copies_no_statistics(kind):
+    stats = SyncBN(8).eval()
+    mean, var = batch_statistics.batch_statistics(
+        stats, *MOMENTS, 12, kind, None
+    )
+    assert mean is stats.running_mean
+    assert var is stats.running_var
+
+
+def test_estimates_are_copied_in_training():
+    # The next forward moves them, and may come before the backward.
+    stats = SyncBN(8)
+    mean, _ = batch_statistics.batch_statistics(
+        stats, *MOMENTS, 12, 'estimated', None
+    )
+    expected = mean.clone()
+    stats.running_mean.zero_()
+    assert torch.equal(mean, expected)
