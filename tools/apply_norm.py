@@ -46,6 +46,8 @@ def check(args: argparse.Namespace) -> None:
     for option, number in options.items():
         if number is not None and number < 1:
             fail(f'{option} is {number}: give 1 or more')
+    if not args.out.endswith('.py'):
+        fail(f'{args.out!r} has to end in .py')
     if error := existing_error(args.out):
         fail(error)
 

@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         epilog=f'formats:\n{formats}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('format', help='the format of IN, from those below')
+    parser.add_argument('format', help='the format of IN, as listed below')
     parser.add_argument('in_file', metavar='IN', help='checkpoint to read')
     parser.add_argument('out_file', metavar='OUT', help='checkpoint to write')
     parser.add_argument(
@@ -66,7 +66,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Return the number of names, and the first of them."""
+    """Return the number of names, and the first names."""
     shown = ', '.join(names[:SHOWN])
     more = len(names) - SHOWN
     if more > 0:

@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Compute the running statistics of a checkpoint again, on training batches.
 
-Writes a checkpoint of the weights with the new statistics. The batches are
-those of train_dataloader of the config, with its augmentations.
+Writes a checkpoint of the weights with the new statistics. The batches come
+from train_dataloader of the config, with the augmentations of the config.
 """
 
 import argparse

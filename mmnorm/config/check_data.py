@@ -83,13 +83,15 @@ def _split_rows(cfg: Config, split: str) -> Iterator[Row]:
     scope = cfg.get('default_scope')
     section = OWN
     if loader := cfg.get(key):
-        node = loader.get('dataset')
+        node = loader.get('dataset') if isinstance(loader, dict) else None
         for dataset, section in _datasets(node, f'{key}.dataset', scope):
             for finding in _dataset_findings(dataset, split):
                 yield Row(split, type(dataset).__name__, *finding, section)
     metrics = cfg.get(f'{split}_evaluator') or []
-    for metric in [metrics] if isinstance(metrics, dict) else metrics:
-        name = getattr(metric.type, '__name__', metric.type)
+    for metric in metrics if isinstance(metrics, list) else [metrics]:
+        if not isinstance(metric, dict) or 'type' not in metric:
+            raise ConfigError(f"{split}_evaluator has no 'type'")
+        name = getattr(metric['type'], '__name__', metric['type'])
         for finding in _metric_findings(metric, split):
             yield Row(split, name, *finding, section)
 

@@ -23,8 +23,11 @@ def run_error(
         splits: The data loaders of the run: 'train', 'val' or 'test'.
     """
     for key in keys:
-        if cfg.get(key) is None:
+        value = cfg.get(key)
+        if value is None:
             return f'the config has no {key}'
+        if not isinstance(value, (dict, list)):
+            return f'{key} is {value!r}: set it to a dict'
     return layer_type_error(cfg) or _annotation_error(cfg, splits)
 
 
@@ -45,7 +48,7 @@ def _annotation_error(cfg: Config, splits: tuple[str, ...]) -> str | None:
                 return (
                     f'{key}: {str(path)!r} ({size} bytes) is not a JSON '
                     'object: it is empty, truncated or another file; write '
-                    'it anew'
+                    'the file again'
                 )
     return None
 

@@ -39,6 +39,7 @@ class StepSync:
 
     @torch.no_grad()
     def __call__(self) -> None:
+        """Move the estimates, once after each training step."""
         by_size: dict[int | None, list[nn.Module]] = {}
         for layer in self.layers:
             by_size.setdefault(layer.group_size, []).append(layer)

@@ -162,6 +162,19 @@ def test_defect_of_a_data_set_keeps_its_traceback(coco, monkeypatch):
         check_data(Config(coco))
 
 
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('train_dataloader', 3),
+        ('val_evaluator', 3),
+        ('val_evaluator', [dict(ann_file='a')]),
+    ],
+)
+def test_settings_of_another_type(key, value):
+    with pytest.raises(ConfigError, match=f"^{key}.* has no 'type'$"):
+        check_data(Config({key: value}))
+
+
 def test_config_without_data():
     with pytest.raises(ConfigError, match='names no data'):
         check_data(Config(dict(train_dataloader=None)))

@@ -27,10 +27,15 @@ def test_run_that_can_start(cfg):
     assert run_error(cfg, KEYS, ('train', 'val')) is None
 
 
-@pytest.mark.parametrize('value', [None, 'nothing'])
-def test_missing_key(cfg, value):
+@pytest.mark.parametrize(
+    ('value', 'error'),
+    [
+        (None, 'the config has no train_cfg'),
+        (3, 'train_cfg is 3: set it to a dict'),
+    ],
+)
+def test_missing_key(cfg, value, error):
     cfg.train_cfg = value
-    error = 'the config has no train_cfg' if value is None else None
     assert run_error(cfg, KEYS, ()) == error
     assert run_error(cfg, ('model',), ()) is None
 

@@ -25,7 +25,7 @@ def test_known_types(path, name):
 
 
 @pytest.mark.parametrize(
-    ('key', 'name', 'said', 'names'),
+    ('key', 'name', 'layer', 'names'),
     [
         ('norm_cfg', 'BCM', 'norm', "'BCN', 'BN' or 'mmnorm.BCN'"),
         ('norm_cfg', 'mmnorm.BCM', 'norm', "'mmnorm.BCN', 'mmnorm."),
@@ -35,10 +35,10 @@ def test_known_types(path, name):
         ('act_norm_cfg', 'BCM', 'norm', "'BCN', 'BN' or "),
     ],
 )
-def test_unknown_type(key, name, said, names):
+def test_unknown_type(key, name, layer, names):
     sentence = error('mmdet', backbone={key: dict(type=name)})
     start = f'model.backbone.{key}.type={name!r} is not the name of a '
-    advice = f'registered {said}: set it to a name such as {names}'
+    advice = f'registered {layer}: set it to a name such as {names}'
     assert sentence.startswith(start + advice)
 
 

@@ -61,7 +61,7 @@ def test_norm_cfg_in_an_unmodified_deeplab(name):
     for part in ('backbone', 'decode_head', 'auxiliary_head'):
         cfg.model[part].norm_cfg = dict(type=name)
     model = build(cfg, 'mmseg')
-    # One image on one process: the pooling branch has one value per channel.
+    # With one image, the pooling branch has a single value per channel.
     assert count(model, LAYERS) == 62
     sample = SegDataSample(
         gt_sem_seg=PixelData(data=torch.randint(19, (1, 64, 64))),

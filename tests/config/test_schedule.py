@@ -71,12 +71,12 @@ def test_count():
     ids=['both', 'batch size', 'gpus'],
 )
 def test_learning_rate_of_epochs(batch_size, gpus, images, lr, note):
-    values, new_lr, said = scale(MASK_RCNN, batch_size, gpus)
+    values, new_lr, new_note = scale(MASK_RCNN, batch_size, gpus)
     assert new_lr == lr
-    assert said.startswith(note)
+    assert new_note.startswith(note)
     size = {'batch_size': str(batch_size or 2)}
     assert values == {
-        'train_dataloader': (size, f'{said}.'),
+        'train_dataloader': (size, f'{new_note}.'),
         'auto_scale_lr': ({'base_batch_size': str(images)}, ''),
     }  # 12 epochs are as many images
 

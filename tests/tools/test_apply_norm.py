@@ -2,6 +2,7 @@
 """Stock configs of mmdet and mmseg get the norm in every part."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,7 @@ from mmnorm import BCN, GN, SN, ConvWS, SyncBN
 from tests.config.test_apply_norm import DEEPLAB, MASK_RCNN, MMDET, MMSEG
 from tests.paths import ROOT
 
-from .conftest import Ended
-
+TOOL = 'apply_norm.py'
 BBOX, MASK = 'roi_head.bbox_head', 'roi_head.mask_head'
 # The number of norms in each part.
 PARTS = {
@@ -50,51 +50,21 @@ DOC = (ROOT / 'docs/your-own-config.md').read_text()
 LAYERS = dict(BCN=BCN, GN=GN, SN=SN, SyncBN=SyncBN)
 
 
-@pytest.fixture
-def apply_norm(command, tmp_path):
-    """Run the command; return how it ended, and the path to write to."""
-
-    def run(base, *args, out='out.py') -> tuple[Ended, Path]:
-        path = tmp_path / out
-        # Nothing is computed here, and therefore no weight needs memory.
-        with torch.device('meta'):
-            return command('apply_norm.py', base, path, *args), path
-
-    return run
+@pytest.fixture(autouse=True)
+def no_memory() -> Iterator[None]:
+    """Let weights need no memory, because nothing is computed here."""
+    with torch.device('meta'):
+        yield
 
 
 @pytest.fixture
-def written(apply_norm):
-    """Run a command that has to succeed; return its output and the path."""
-
-    def run(*args, **kwargs) -> tuple[str, Path]:
-        ended, path = apply_norm(*args, **kwargs)
-        assert ended.status == 0, ended.err
-        return ended.out, path
-
-    return run
-
-
-@pytest.fixture
-def refused(apply_norm):
-    """Run a command that has to fail; return its sentence and the path."""
-
-    def run(*args) -> tuple[str, Path]:
-        ended, path = apply_norm(*args)
-        assert ended.status == 1
-        (sentence,) = ended.err.splitlines()
-        assert sentence.startswith('apply_norm.py: error: ')
-        return sentence, path
-
-    return run
+def out(tmp_path) -> Path:
+    return tmp_path / 'out.py'
 
 
 def build(path: Path) -> tuple[Config, nn.Module]:
     cfg = Config.fromfile(path)
-    with (
-        torch.device('meta'),
-        DefaultScope.overwrite_default_scope(cfg.default_scope),
-    ):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
         return cfg, MODELS.build(cfg.model)
 
 
@@ -104,8 +74,8 @@ def count(module: nn.Module, kinds: type | tuple) -> int:
 
 @pytest.mark.parametrize('norm', LAYERS)
 @pytest.mark.parametrize('base', PARTS, ids=lambda path: path.stem)
-def test_norm_everywhere(written, base, norm):
-    report, out = written(base, '--norm', norm)
+def test_norm_everywhere(succeeds, out, base, norm):
+    report = succeeds(TOOL, base, out, '--norm', norm)
     cfg, model = build(out)
     layer, counts = LAYERS[norm], PARTS[base]
     for path, number in counts.items():
@@ -132,8 +102,8 @@ def test_norm_everywhere(written, base, norm):
 
 
 @pytest.mark.parametrize('base', PARTS, ids=lambda path: path.stem)
-def test_weight_standardization(written, base):
-    _, out = written(base, '--norm', 'BCN', '--ws')
+def test_weight_standardization(succeeds, out, base):
+    succeeds(TOOL, base, out, '--norm', 'BCN', '--ws')
     _, model = build(out)
     for path, number in PARTS[base].items():
         part = model.get_submodule(path)
@@ -142,8 +112,8 @@ def test_weight_standardization(written, base):
 
 
 @pytest.mark.parametrize('norm', LAYERS)
-def test_norms_have_no_weight_decay(written, norm):
-    _, out = written(MASK_RCNN, '--norm', norm)
+def test_norms_have_no_weight_decay(succeeds, out, norm):
+    succeeds(TOOL, MASK_RCNN, out, '--norm', norm)
     cfg, model = build(out)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     decayed = {
@@ -159,9 +129,9 @@ def test_norms_have_no_weight_decay(written, norm):
 
 
 @pytest.mark.parametrize('base', PARTS, ids=lambda path: path.stem)
-def test_written_file_is_short(written, base):
+def test_written_file_is_short(succeeds, out, base):
     options = ('--ws', '--batch-size', 1, '--gpus', 4)
-    _, out = written(base, '--norm', 'SN', *options)
+    succeeds(TOOL, base, out, '--norm', 'SN', *options)
     lines = out.read_text().splitlines()
     assert len(lines) <= 45
     assert max(map(len, lines[lines.index('') :])) <= 79
@@ -170,21 +140,21 @@ def test_written_file_is_short(written, base):
 @pytest.mark.parametrize(
     ('gpus', 'momentum'), [(1, 0.0125), (4, 0.05), (8, 0.1), (16, 0.1)]
 )
-def test_momentum_of_estimates(written, gpus, momentum):
+def test_momentum_of_estimates(succeeds, out, gpus, momentum):
     options = ('--batch-size', 1, '--gpus', gpus)
-    report, out = written(MASK_RCNN, '--norm', 'BCN', *options)
+    report = succeeds(TOOL, MASK_RCNN, out, '--norm', 'BCN', *options)
     assert ('momentum' in out.read_text()) == (momentum != 0.1)
     _, model = build(out)
     norms = [m for m in model.modules() if isinstance(m, BCN)]
     assert {norm.bn.momentum for norm in norms} == {momentum}
-    said = 'is' if momentum != 0.1 else 'stays'
-    assert f'estimates: the momentum {said} {momentum}' in report
+    verb = 'is' if momentum != 0.1 else 'stays'
+    assert f'estimates: the momentum {verb} {momentum}' in report
 
 
-def test_the_example_of_the_documentation(written):
+def test_the_example_of_the_documentation(succeeds, out):
     base = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
     options = ('--ws', '--batch-size', 1, '--gpus', 1)
-    report, out = written(base, '--norm', 'BCN', *options)
+    report = succeeds(TOOL, base, out, '--norm', 'BCN', *options)
     assert f'```text\n{report}```' in DOC
     assert f'```python\n{out.read_text()}```' in DOC
 
@@ -202,11 +172,12 @@ def test_configs_of_the_documentation(tmp_path):
         )
 
 
-def test_relative_base(written, monkeypatch, tmp_path):
+def test_relative_base(succeeds, monkeypatch, tmp_path):
     (tmp_path / 'sub').mkdir()
     (tmp_path / 'base.py').write_text(f'_base_ = {str(MASK_RCNN)!r}\n')
     monkeypatch.chdir(tmp_path)
-    _, out = written('base.py', '--norm', 'GN', out='sub/a.py')
+    out = tmp_path / 'sub/a.py'
+    succeeds(TOOL, 'base.py', out, '--norm', 'GN')
     assert out.read_text().startswith("_base_ = '../base.py'\n")
 
 
@@ -231,41 +202,47 @@ def test_relative_base(written, monkeypatch, tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )
-def test_mistakes(refused, args, why):
-    sentence, out = refused(*args)
-    assert why in sentence
+def test_mistakes(fails, out, args, why):
+    base, *options = args
+    assert why in fails(TOOL, base, out, *options)
     assert not out.exists()
 
 
-def test_file_that_is_there_stays(refused, tmp_path):
-    (tmp_path / 'out.py').write_text('mine')
-    sentence, out = refused(MASK_RCNN, '--norm', 'GN')
+def test_ending(fails, tmp_path):
+    out = tmp_path / 'out.txt'
+    sentence = fails(TOOL, MASK_RCNN, out, '--norm', 'GN')
+    assert sentence == f'{str(out)!r} has to end in .py'
+
+
+def test_file_that_is_there_stays(fails, out):
+    out.write_text('mine')
+    sentence = fails(TOOL, MASK_RCNN, out, '--norm', 'GN')
     assert 'is there already' in sentence
     assert out.read_text() == 'mine'
 
 
-def test_norm_that_cannot_be_changed(refused):
+def test_norm_that_cannot_be_changed(fails, out):
     # The neck takes no norm_cfg, but has batch norms.
     base = MMDET / 'centernet/centernet_r18_8xb16-crop512-140e_coco.py'
-    sentence, _ = refused(base, '--norm', 'BCN')
+    sentence = fails(TOOL, base, out, '--norm', 'BCN')
     assert '6 norms of the model did not change' in sentence
     assert 'the first of them neck.deconv_layers.0.bn' in sentence
 
 
-def test_base_that_does_not_build(refused, tmp_path):
+def test_base_that_does_not_build(fails, out, tmp_path):
     base = tmp_path / 'base.py'
     base.write_text(
         f'_base_ = {str(MASK_RCNN)!r}\nmodel = dict(neck=dict(chanels=1))\n'
     )
-    sentence, out = refused(base, '--norm', 'GN')
+    sentence = fails(TOOL, base, out, '--norm', 'GN')
     assert f'{str(out)!r} is written, but does not build: FPN' in sentence
     assert "FPN does not take 'chanels'" in sentence
 
 
-def test_defect_keeps_its_traceback(apply_norm, monkeypatch):
+def test_defect_keeps_its_traceback(command, out, monkeypatch):
     def fail(self, *args, **kwargs) -> None:
         raise RuntimeError('a defect')
 
     monkeypatch.setattr(GN, '__init__', fail)
     with pytest.raises(RuntimeError, match='a defect'):
-        apply_norm(MASK_RCNN, '--norm', 'GN')
+        command(TOOL, MASK_RCNN, out, '--norm', 'GN')

@@ -28,7 +28,7 @@ def coco_scores(text: str) -> dict[str, float]:
 
 @pytest.fixture
 def predict(tool, options, tmp_path):
-    """Test a checkpoint; return COCO's scores, and those of all boxes."""
+    """Test a checkpoint; return COCO's scores, and the scores of boxes."""
 
     def run(checkpoint: Path) -> tuple[dict[str, float], list[torch.Tensor]]:
         folder = tmp_path / checkpoint.stem
