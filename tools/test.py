@@ -3,7 +3,12 @@
 
 import argparse
 import copy
+import os
 from collections import Counter
+
+# Threads of torch that wait for each other must not spin for long: a busy
+# machine would starve the thread that they wait for. libgomp reads this once.
+os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 
 from mmengine.config import Config
 from mmengine.hooks import Hook

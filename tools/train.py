@@ -2,6 +2,11 @@
 """Train a detector of mmdet or a segmenter of mmseg from a config."""
 
 import argparse
+import os
+
+# Threads of torch that wait for each other must not spin for long: a busy
+# machine would starve the thread that they wait for. libgomp reads this once.
+os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 
 import torch
 from mmengine.config import Config

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Which backend is chosen, and what is said where it cannot be had."""
+"""Dispatch chooses a backend, or says what the backend lacks."""
 
 import subprocess
 import sys
@@ -15,9 +15,7 @@ from mmnorm.functional import dispatch, torch_ops
 
 X = torch.rand(2, 4, 3, 3)
 CPU = torch.device('cpu')
-CUDA = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason='is about tensors on a GPU'
-)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +37,8 @@ def test_cpu_has_torch_operators(monkeypatch, choice):
     assert dispatch.ops_for(X) is torch_ops
 
 
-@CUDA
-def test_gpu_has_kernels_unless_told_otherwise(monkeypatch):
+@needs_gpu
+def test_gpu_has_kernels_by_default(monkeypatch):
     x = X.cuda()
     assert dispatch.ops_for(x).__name__.endswith('triton.launch_planes')
     assert dispatch.ops_for(x.double()) is torch_ops
@@ -48,8 +46,8 @@ def test_gpu_has_kernels_unless_told_otherwise(monkeypatch):
     assert dispatch.ops_for(x) is torch_ops
 
 
-def self_test(answer: object) -> SimpleNamespace:
-    """A module whose self-test gives an answer, or raises it."""
+def fake_self_test(answer: object) -> SimpleNamespace:
+    """Return a module whose self-test returns an answer, or raises it."""
 
     def first_difference(device: torch.device) -> object:
         if isinstance(answer, Exception):
@@ -67,22 +65,26 @@ def self_test(answer: object) -> SimpleNamespace:
         ('its affine is off by 0.5', 'its affine is off by 0.5'),
     ],
 )
-def test_kernels_that_do_not_agree(monkeypatch, has_triton, answer, reason):
-    # Such as on a GPU that no one has tried.
-    monkeypatch.setattr(dispatch, '_module', lambda name: self_test(answer))
+def test_warns_of_kernels_that_do_not_agree(
+    monkeypatch, has_triton, answer, reason
+):
+    # There are GPUs that nobody has tried.
+    module = fake_self_test(answer)
+    monkeypatch.setattr(dispatch, '_module', lambda name: module)
     with pytest.warns(UserWarning, match=f'on cpu.*: {reason}'):
         assert not dispatch._agree(CPU)
-    with warnings.catch_warnings():  # it is said once
+    with warnings.catch_warnings():  # the warning comes once
         warnings.simplefilter('error')
         assert not dispatch._agree(CPU)
 
 
-def test_kernels_that_agree(monkeypatch, has_triton):
-    monkeypatch.setattr(dispatch, '_module', lambda name: self_test(None))
+def test_uses_kernels_that_agree(monkeypatch, has_triton):
+    module = fake_self_test(None)
+    monkeypatch.setattr(dispatch, '_module', lambda name: module)
     assert dispatch._agree(CPU)
 
 
-def test_triton_that_is_too_old(monkeypatch):
+def test_warns_of_an_old_triton(monkeypatch):
     monkeypatch.setitem(
         sys.modules, 'triton', SimpleNamespace(__version__='2.1.0')
     )
@@ -93,7 +95,7 @@ def test_triton_that_is_too_old(monkeypatch):
         assert not dispatch._agree(CPU)
 
 
-def test_gpu_whose_kernels_do_not_agree(monkeypatch):
+def test_gpu_without_agreement_has_torch_operators(monkeypatch):
     monkeypatch.setattr(dispatch, '_agree', lambda device: False)
     on_gpu = SimpleNamespace(is_cuda=True, device='cuda:0')
     assert dispatch.ops_for(on_gpu) is torch_ops

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The pipe with a norm that is not of the package."""
+"""``normalize`` with a norm that the package does not have."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def instance_norm(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('channels_last', [False, True])
-def test_own_norm_has_its_gradient(channels_last):
+def test_new_norm_has_its_gradient(channels_last):
     x = torch.randn(2, 3, 5, 4, dtype=torch.float64)
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
@@ -30,7 +30,7 @@ def test_coefficients_may_be_broadcast():
     torch.testing.assert_close(y, x - x.mean((2, 3), keepdim=True))
 
 
-def test_number_of_pixels_is_told():
+def test_coefficients_get_the_number_of_pixels():
     seen = []
 
     def coefficients(mean, var, num_pixels):
@@ -44,7 +44,7 @@ def test_number_of_pixels_is_told():
 
 
 def test_output_may_be_written_into():
-    # As the ReLU of a network does.
+    # An in-place ReLU writes into its input.
     x = torch.randn(2, 3, 5, 4, requires_grad=True)
     F.relu(instance_norm(x), inplace=True).sum().backward()
     expected, x.grad = x.grad, None
@@ -59,20 +59,20 @@ def test_native_path_equals_plain_operators(shape, dtype):
     mean, scale, shift, grad_mean, grad_var = torch.randn(
         5, *shape[:2], dtype=dtype
     )
-    # A view that is not contiguous takes the other path.
-    other = torch.stack((x, x), -1)[..., 0]
+    # A view that is not contiguous takes the path of plain operators.
+    strided = torch.stack((x, x), -1)[..., 0]
     for actual, expected in zip(
-        torch_ops.moments(x), torch_ops.moments(other), strict=True
+        torch_ops.moments(x), torch_ops.moments(strided), strict=True
     ):
         torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(
         torch_ops.affine(x, mean, scale, shift),
-        torch_ops.affine(other, mean, scale, shift),
+        torch_ops.affine(strided, mean, scale, shift),
     )
     grads = (mean, scale, grad_mean, grad_var)
     torch.testing.assert_close(
         torch_ops.input_grad(dy, x, *grads),
-        torch_ops.input_grad(dy, other, *grads),
+        torch_ops.input_grad(dy, strided, *grads),
     )
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The four passes in torch operators against their formulas in float64."""
+"""The plane operators of torch against their formulas in float64."""
 
 import pytest
 import torch
@@ -24,46 +24,46 @@ TOLERANCES = {
 FORMATS = ('contiguous', 'channels last', 'neither')
 
 
-def in_format(x: Tensor, form: str) -> Tensor:
-    if form == 'channels last':
+def in_format(x: Tensor, memory_format: str) -> Tensor:
+    if memory_format == 'channels last':
         return x.movedim(1, -1).contiguous().movedim(-1, 1)
-    if form == 'neither':
+    if memory_format == 'neither':
         return torch.stack((x, x), -1)[..., 0]
     return x.contiguous()
 
 
-def over(x: Tensor, per_plane: Tensor) -> Tensor:
+def expand(x: Tensor, per_plane: Tensor) -> Tensor:
     return per_plane.reshape(*x.shape[:2], *[1] * (x.dim() - 2))
 
 
-@pytest.mark.parametrize('forms', [(f, f) for f in FORMATS] + [FORMATS[:2]])
+@pytest.mark.parametrize('formats', [(f, f) for f in FORMATS] + [FORMATS[:2]])
 @pytest.mark.parametrize('dtype', TOLERANCES)
 @pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
-def test_formulas(monkeypatch, shape, dtype, forms):
-    # The last of the parts in which moments are taken has fewer planes.
+def test_formulas(monkeypatch, shape, dtype, formats):
+    # The moments are computed in parts, of which the last has fewer planes.
     monkeypatch.setattr(torch_ops, 'MOMENTS_AT_ONCE', 4 * 72)
     tolerance = TOLERANCES[dtype]
     x, dy = torch.randn(2, *shape, dtype=torch.float64)
-    x = in_format((2 * x + 0.7).to(dtype), forms[0])
-    dy = in_format(dy.to(dtype), forms[1])
+    x = in_format((2 * x + 0.7).to(dtype), formats[0])
+    dy = in_format(dy.to(dtype), formats[1])
     x64, dy64, dims = x.double(), dy.double(), tuple(range(2, x.dim()))
     num_pixels = x.shape[2:].numel()
 
     mean64 = x64.mean(dims)
-    offset = x64 - over(x, mean64)
+    offset = x64 - expand(x, mean64)
     expected = [mean64, offset.square().mean(dims)]
     mean, var = torch_ops.moments(x)
     wide = torch.promote_types(dtype, torch.float32)
     scale, shift, grad_mean, grad_var = torch.randn(4, *mean.shape).to(wide)
     y = torch_ops.affine(x, mean, scale, shift)
-    expected.append(over(x, scale) * offset + over(x, shift))
+    expected.append(expand(x, scale) * offset + expand(x, shift))
     product, total = torch_ops.plane_sums(dy, x, mean)
     expected += [(dy64 * offset).sum(dims), dy64.sum(dims)]
     dx = torch_ops.input_grad(dy, x, mean, scale, grad_mean, grad_var)
     expected.append(
-        over(x, scale) * dy64
-        + over(x, 2 * grad_var / num_pixels) * offset
-        + over(x, grad_mean / num_pixels)
+        expand(x, scale) * dy64
+        + expand(x, 2 * grad_var / num_pixels) * offset
+        + expand(x, grad_mean / num_pixels)
     )
     actual = (mean, var, y, product, total, dx)
     for a, e in zip(actual, expected, strict=True):
@@ -72,14 +72,14 @@ def test_formulas(monkeypatch, shape, dtype, forms):
         )
     assert mean.dtype == var.dtype == product.dtype == total.dtype == wide
     assert y.dtype == dx.dtype == dtype
-    if 'neither' not in forms:
+    if 'neither' not in formats:
         assert y.stride() == x.stride()
 
 
-@pytest.mark.parametrize('form', FORMATS)
-def test_large_mean(form):
-    # Mean 1000, deviation 1: E[x^2] - E[x]^2 would have no digit left.
-    x = in_format(torch.randn(2, 3, 40, 50) + 1000, form)
+@pytest.mark.parametrize('memory_format', FORMATS)
+def test_large_mean(memory_format):
+    # With mean 1000 and deviation 1, E[x^2] - E[x]^2 has no correct digit.
+    x = in_format(torch.randn(2, 3, 40, 50) + 1000, memory_format)
     mean, var = torch_ops.moments(x)
     dims = (2, 3)
     expected = x.double().mean(dims), x.double().var(dims, correction=0)
@@ -87,9 +87,9 @@ def test_large_mean(form):
         torch.testing.assert_close(a.double(), e, rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize('form', FORMATS[:2])
-def test_moments_keep_no_copy(form):
-    x = in_format(torch.randn(1, 64, 300, 300), form)
+@pytest.mark.parametrize('memory_format', FORMATS[:2])
+def test_moments_keep_no_copy(memory_format):
+    x = in_format(torch.randn(1, 64, 300, 300), memory_format)
     with torch.profiler.profile(profile_memory=True) as profile:
         torch_ops.moments(x)
     events = profile.profiler.kineto_results.events()

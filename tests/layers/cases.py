@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The layers under test, each with its reference, and the corner shapes."""
+"""Layers under test, with their references, and corner shapes."""
 
 import copy
 from functools import partial
@@ -40,7 +40,7 @@ SHAPES = {
 
 
 def make_layer(name: str, seed: int = 0) -> nn.Module:
-    """A layer in float64 whose parameters and buffers are no defaults."""
+    """Return a layer in float64 with random parameters and statistics."""
     generator = torch.Generator().manual_seed(seed)
     layer = LAYERS[name][0](CHANNELS).double()
     with torch.no_grad():
@@ -61,29 +61,32 @@ def make_input(shape: tuple[int, ...], seed: int = 1) -> Tensor:
     return (2 * x + 0.7).requires_grad_()
 
 
-def loss_of(y: Tensor) -> Tensor:
-    """An uneven loss: a plain sum has no gradient through a norm."""
-    like = dict(dtype=y.dtype, device=y.device)
-    weights = torch.linspace(-1, 2, y.numel(), **like).view(y.shape)
+def uneven_loss(y: Tensor) -> Tensor:
+    """Return a loss with uneven weights.
+
+    The gradient of a plain sum through a norm is 0.
+    """
+    options = dict(dtype=y.dtype, device=y.device)
+    weights = torch.linspace(-1, 2, y.numel(), **options).view(y.shape)
     return (weights * y + 0.3 * y.square()).sum()
 
 
 def run(layer: nn.Module, forward, x: Tensor) -> dict[str, Tensor]:
-    """Output, gradients and buffers of one step, by name."""
+    """Return output, gradients and buffers of one step, by name."""
     layer, x = copy.deepcopy(layer), x.detach().clone().requires_grad_()
     y = forward(layer, x)
-    loss_of(y).backward()
-    seen = {'output': y.detach(), 'input gradient': x.grad}
-    seen |= {f'{k} gradient': p.grad for k, p in layer.named_parameters()}
-    return seen | dict(layer.named_buffers())
+    uneven_loss(y).backward()
+    results = {'output': y.detach(), 'input gradient': x.grad}
+    results |= {f'{k} gradient': p.grad for k, p in layer.named_parameters()}
+    return results | dict(layer.named_buffers())
 
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x)
 
 
-def reference_of(name: str):
-    """The reference of a layer, for the batch of one process."""
+def make_reference(name: str):
+    """Return the reference of a layer, for the batch of one process."""
 
     def forward(layer: nn.Module, x: Tensor) -> Tensor:
         return LAYERS[name][1](layer, [x])[0]

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Every argument is checked where it is set, with one sentence."""
+"""Every wrong argument raises one sentence, where it is set."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from mmnorm.layers.arguments import resolve_num_groups
 
 NORMS = {'BCN': BCN, 'GN': GN, 'SN': SN, 'SyncBN': SyncBN}
 BATCH = ('BCN', 'SN', 'SyncBN')
-# Argument, wrong values, layers that take it.
+# A row is an argument, its wrong values, and the layers that have it.
 WRONG = (
     ('num_features', (0, -8, 8.0, '8', None, True), NORMS),
     ('eps', (-1, '1e-5', None, float('nan'), float('inf'), True), NORMS),
@@ -47,7 +47,7 @@ def test_wrong_value_of_a_convolution(value):
         ConvWS(3, 8, 1, eps=value)
 
 
-def test_edges_are_taken():
+def test_limits_are_valid():
     BCN(8, 'auto', eps=0, momentum=None, group_size=1)
     BCN(8, 8, eps=1, momentum=0, sync='step')
     SyncBN(1, momentum=1)

@@ -58,14 +58,14 @@ def test_another_number_of_groups_does_not_load():
 
 
 def test_loads_inside_a_network():
-    plain = nn.Sequential(nn.Conv2d(3, 8, 1), make_bn(), nn.ReLU())
+    theirs = nn.Sequential(nn.Conv2d(3, 8, 1), make_bn(), nn.ReLU())
     ours = nn.Sequential(nn.Conv2d(3, 8, 1), BCN(8, 4), nn.ReLU())
-    assert not any(ours.load_state_dict(plain.state_dict()))
-    torch.testing.assert_close(ours[1].bn.weight, plain[1].weight)
+    assert not any(ours.load_state_dict(theirs.state_dict()))
+    torch.testing.assert_close(ours[1].bn.weight, theirs[1].weight)
 
 
-def test_eval_of_the_child_alone_freezes_statistics():
-    # What mmdet's norm_eval=True does: it looks for batch norms.
+def test_eval_of_the_child_freezes_statistics():
+    # With norm_eval=True, mmdet looks for batch norms.
     norm = BCN(8, 4)
     for module in norm.modules():
         if isinstance(module, _BatchNorm):

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What every layer owes, whatever its formula."""
+"""Every layer has these properties, whatever its formula."""
 
 import copy
 
@@ -14,11 +14,11 @@ from .cases import (
     SHAPES,
     assert_same,
     call,
-    loss_of,
     make_input,
     make_layer,
-    reference_of,
+    make_reference,
     run,
+    uneven_loss,
 )
 
 every_layer = pytest.mark.parametrize('name', LAYERS)
@@ -30,12 +30,12 @@ BATCH_STATISTICS = ('SyncBN', 'SyncBN cumulative', 'BCN batch', 'SN')
 @pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
 def test_equals_reference(name, training, shape):
     layer, x = make_layer(name).train(training), make_input(shape)
-    assert_same(run(layer, call, x), run(layer, reference_of(name), x))
+    assert_same(run(layer, call, x), run(layer, make_reference(name), x))
 
 
 @every_layer
 def test_equals_reference_over_steps(name):
-    layer, reference = make_layer(name), reference_of(name)
+    layer, reference = make_layer(name), make_reference(name)
     twin = copy.deepcopy(layer)
     for seed in range(20):
         x = make_input((1, CHANNELS, 4, 5), seed).detach()
@@ -58,8 +58,8 @@ def test_gradcheck(name, training):
         return torch.func.functional_call(layer, state, (x,))
 
     if name.startswith('BCN') and 'batch' not in name and training:
-        # No gradient flows through the estimates, so they have to stand
-        # still for numerical differences to mean the same.
+        # No gradient flows through the estimates. Numerical differences agree
+        # only where the estimates are constant.
         layer.bn.momentum = 0.0
     assert torch.autograd.gradcheck(
         forward,
@@ -152,8 +152,8 @@ def test_autocast(name):
 
 @every_layer
 def test_large_mean(name):
-    # float32 keeps 7 digits: with a mean of 1000 standard deviations, 4 are
-    # left of the deviations. Raw second moments would leave none.
+    # float32 has 7 digits. With a mean of 1000 standard deviations, 4 digits
+    # of the deviations remain; raw second moments would keep no digit.
     layer = make_layer(name).eval()
     for buffer in layer.buffers():
         buffer.zero_()
@@ -179,7 +179,8 @@ def test_non_finite_never_enters_running_statistics(name):
 @every_layer
 def test_second_derivative_is_refused(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
-    if isinstance(layer, GN):  # here, it is torch's, which has one
+    if isinstance(layer, GN):
+        # On maps, torch's own operator runs, which has a second derivative.
         x = make_input((2, CHANNELS))
     (grad,) = torch.autograd.grad(
         layer(x).square().sum(), x, create_graph=True
@@ -193,7 +194,7 @@ def test_frozen_parameters(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
     expected = run(layer, call, x)
     layer.requires_grad_(False)
-    loss_of(layer(x)).backward()
+    uneven_loss(layer(x)).backward()
     torch.testing.assert_close(x.grad, expected['input gradient'])
     assert all(p.grad is None for p in layer.parameters())
 
@@ -202,15 +203,15 @@ def test_frozen_parameters(name):
 def test_frozen_input(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
     expected = run(layer, call, x)
-    loss_of(layer(x.detach())).backward()
+    uneven_loss(layer(x.detach())).backward()
     for key, parameter in layer.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[f'{key} gradient'])
 
 
 @every_layer
 def test_called_twice_before_backward(name):
-    # As a head shared by the levels of a pyramid does.
-    layer, reference = make_layer(name), reference_of(name)
+    # The levels of a feature pyramid share their head.
+    layer, reference = make_layer(name), make_reference(name)
 
     def twice(f):
         def forward(layer, x):

@@ -15,7 +15,7 @@ def test_is_a_drop_in_for_torch(affine):
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 12, 5, 7, requires_grad=True)
     twin = x.detach().clone().requires_grad_()
-    # On CPU, ours(x) is torch's own operator; other inputs take the pipe.
+    # On CPU, ours(x) calls torch's operator. Elsewhere it calls normalize().
     y, expected = normalize(x, ours.coefficients), theirs(twin)
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(ours(x), expected, rtol=0, atol=0)

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""A forward that runs again uses what it used before, and no other does."""
+"""A recomputed forward uses the statistics of its first run."""
 
 import copy
 import gc
@@ -18,13 +18,15 @@ from .cases import (
     CHANNELS,
     LAYERS,
     assert_same,
-    loss_of,
     make_input,
     make_layer,
+    uneven_loss,
 )
 
-MOVING = [n for n in LAYERS if not n.startswith('GN') and 'without' not in n]
-every_moving_layer = pytest.mark.parametrize('name', MOVING)
+STATISTICS_LAYERS = [
+    n for n in LAYERS if not n.startswith('GN') and 'without' not in n
+]
+layers_with_statistics = pytest.mark.parametrize('name', STATISTICS_LAYERS)
 both_forms = pytest.mark.parametrize('reentrant', [True, False])
 
 
@@ -32,8 +34,8 @@ def step(run, layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """Return gradients and buffers after a step of a copy."""
     layer, x = copy.deepcopy(layer), x.detach().clone().requires_grad_()
     run(layer, x).backward()
-    seen = {k: p.grad for k, p in layer.named_parameters()}
-    return seen | dict(layer.named_buffers()) | {'input': x.grad}
+    results = {k: p.grad for k, p in layer.named_parameters()}
+    return results | dict(layer.named_buffers()) | {'input': x.grad}
 
 
 def number_of_updates(layer: nn.Module) -> int:
@@ -67,7 +69,7 @@ def test_memory_stays_flat(name, mode):
 
 
 @both_forms
-@every_moving_layer
+@layers_with_statistics
 def test_memory_stays_flat_under_checkpointing(name, reentrant):
     layer, x = make_layer(name), make_input((1, CHANNELS, 3, 3))
 
@@ -82,65 +84,65 @@ def test_memory_stays_flat_under_checkpointing(name, reentrant):
 
 
 @both_forms
-@every_moving_layer
+@layers_with_statistics
 def test_equal_inputs_keep_their_own_statistics(name, reentrant):
-    # The same input again and again, with estimates that move in between:
-    # no look at the input can tell these calls apart.
+    # The calls have equal inputs, and the estimates move between the calls.
+    # The inputs do not identify a call.
     def plain(layer, x):
-        return loss_of(layer(x)) + loss_of(layer(x)) + loss_of(layer(x))
+        return sum(uneven_loss(layer(x)) for _ in range(3))
 
-    def again(layer, x):
+    def checkpointed(layer, x):
         def two(x):
-            return loss_of(layer(x)) + loss_of(layer(x))
+            return sum(uneven_loss(layer(x)) for _ in range(2))
 
         first = checkpoint(two, x, use_reentrant=reentrant)
         last = checkpoint(layer, x, use_reentrant=reentrant)
-        return first + loss_of(last)
+        return first + uneven_loss(last)
 
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 4))
-    assert_same(step(again, layer, x), step(plain, layer, x), 1e-12)
+    assert_same(step(checkpointed, layer, x), step(plain, layer, x), 1e-12)
 
 
 @both_forms
-@every_moving_layer
+@layers_with_statistics
 def test_nested_checkpoints(name, reentrant):
     def plain(layer, x):
-        return loss_of(layer(layer(layer(x))))
+        return uneven_loss(layer(layer(layer(x))))
 
-    def again(layer, x):
+    def checkpointed(layer, x):
         def inner(x):
             return layer(layer(x))
 
         def outer(x):
             return layer(checkpoint(inner, x, use_reentrant=reentrant))
 
-        return loss_of(checkpoint(outer, x, use_reentrant=reentrant))
+        return uneven_loss(checkpoint(outer, x, use_reentrant=reentrant))
 
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 4))
-    assert_same(step(again, layer, x), step(plain, layer, x), 1e-12)
+    assert_same(step(checkpointed, layer, x), step(plain, layer, x), 1e-12)
 
 
-@every_moving_layer
+@layers_with_statistics
 def test_two_backwards_through_one_checkpoint(name):
     def twice(forward, layer, x):
-        loss = loss_of(forward(x))
+        loss = uneven_loss(forward(x))
         loss.backward(retain_graph=True)
         return loss
 
     def plain(layer, x):
         return twice(layer, layer, x)
 
-    def again(layer, x):
+    def checkpointed(layer, x):
         return twice(partial(checkpoint, layer, use_reentrant=False), layer, x)
 
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 4))
-    assert_same(step(again, layer, x), step(plain, layer, x), 1e-12)
+    assert_same(step(checkpointed, layer, x), step(plain, layer, x), 1e-12)
 
 
 class ForwardInBackward(torch.autograd.Function):
-    """Pass a tensor on, and call a layer with it in the backward.
+    """A function that calls a layer in its backward.
 
-    A gradient penalty does that, and so does a second network.
+    A gradient penalty and a second network do that.
     """
 
     @staticmethod
@@ -157,28 +159,22 @@ class ForwardInBackward(torch.autograd.Function):
 
 
 @pytest.mark.parametrize('reentrant', [None, True, False])
-@every_moving_layer
-def test_another_forward_in_the_backward_is_an_ordinary_one(name, reentrant):
+@layers_with_statistics
+def test_new_forward_in_a_backward_updates_statistics(name, reentrant):
     def run(layer, x):
         y = (
             layer(x)
             if reentrant is None
             else checkpoint(layer, x, use_reentrant=reentrant)
         )
-        return loss_of(ForwardInBackward.apply(y, layer))
-
-    def plain(layer, x):
-        y = layer(x)
-        (_,) = torch.autograd.grad(loss_of(y), x)
-        layer(y.detach())
-        return loss_of(ForwardInBackward.apply(y, nn.Identity()))
+        return uneven_loss(ForwardInBackward.apply(y, layer))
 
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 4))
-    seen, expected = copy.deepcopy(layer), copy.deepcopy(layer)
-    run(seen, x).backward()
+    actual, expected = copy.deepcopy(layer), copy.deepcopy(layer)
+    run(actual, x).backward()
     expected(expected(x).detach())
-    assert number_of_updates(seen) == number_of_updates(layer) + 2
-    assert_same(dict(seen.named_buffers()), dict(expected.named_buffers()))
+    assert number_of_updates(actual) == number_of_updates(layer) + 2
+    assert_same(dict(actual.named_buffers()), dict(expected.named_buffers()))
 
 
 @both_forms
@@ -188,19 +184,19 @@ def test_step_synchronization_counts_a_forward_once(reentrant):
         synchronize = StepSync(network)
         for seed in range(2):
             x = make_input((1, CHANNELS, 3, 4), seed)
-            loss_of(forward(network, x)).backward()
+            uneven_loss(forward(network, x)).backward()
             synchronize()
         return dict(network.named_buffers())
 
-    again = partial(checkpoint, use_reentrant=reentrant)
+    checkpointed = partial(checkpoint, use_reentrant=reentrant)
     plain = train(lambda network, x: network(x))
-    assert_same(train(again), plain, 1e-12)
+    assert_same(train(checkpointed), plain, 1e-12)
 
 
 @both_forms
 @pytest.mark.parametrize('layer', [BCN, SN, SyncBN])
 def test_either_name_of_the_function(layer, reentrant):
-    # This file imported the name before it imported mmnorm.
+    # This file imports the name before it imports mmnorm.
     for function in (module.checkpoint, checkpoint):
         norm, x = layer(32), torch.rand(2, 32, 3, 4, requires_grad=True)
         function(norm, x, use_reentrant=reentrant).sum().backward()
@@ -232,32 +228,32 @@ def test_contexts_of_the_user_are_kept():
 
 
 @pytest.mark.parametrize('breaks', [False, True])
-@every_moving_layer
+@layers_with_statistics
 def test_compiled_checkpoint(name, breaks):
     torch.compiler.reset()
 
-    def again(layer, x):
+    def checkpointed(layer, x):
         def part(x):
             if breaks:  # the function then runs as Python, in compiled parts
                 torch._dynamo.graph_break()
             return layer(x)
 
-        return loss_of(checkpoint(part, x, use_reentrant=False))
+        return uneven_loss(checkpoint(part, x, use_reentrant=False))
 
     def compiled(layer, x):
-        return torch.compile(again, backend='aot_eager')(layer, x)
+        return torch.compile(checkpointed, backend='aot_eager')(layer, x)
 
     if not breaks and torch.__version__.startswith('2.6.'):
         pytest.xfail('torch 2.6 moves buffers twice in a compiled checkpoint')
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 4))
-    seen, expected = step(compiled, layer, x), step(again, layer, x)
+    actual, expected = step(compiled, layer, x), step(checkpointed, layer, x)
     if not breaks and layer.__class__ is BCN and layer.estimate:
-        # torch computes the estimates of a compiled checkpoint again from
-        # running statistics that have moved: gradients are off.
+        # torch computes the estimates of a compiled checkpoint again, from
+        # running statistics that have moved. The gradients are off.
         buffers = dict(layer.named_buffers())
-        seen = {key: seen[key] for key in buffers}
+        actual = {key: actual[key] for key in buffers}
         expected = {key: expected[key] for key in buffers}
-    assert_same(seen, expected, 1e-11)
+    assert_same(actual, expected, 1e-11)
 
 
 def test_a_function_that_changes_is_refused():

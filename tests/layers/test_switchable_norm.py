@@ -52,7 +52,7 @@ def test_without_bn_has_no_buffers():
     ],
     ids=['instance', 'layer', 'batch'],
 )
-def test_one_share_alone_is_that_norm(term, plain):
+def test_a_share_of_one_is_that_norm(term, plain):
     norm, x = SN(8), torch.randn(3, 8, 5, 4)
     for logits in (norm.mean_weight, norm.var_weight):
         logits.data[term] = 100.0

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The coefficients as Triton kernels against their formulas in float64."""
+"""The coefficients in Triton against their formulas in float64."""
 
 import pytest
 import torch
@@ -30,10 +30,10 @@ KERNELS = (
     switchable_kernels.switchable,
     switchable_kernels.switchable_grad,
 )
-# Images, channels, groups.
+# A size is the number of images, channels and groups.
 SIZES = {
     'one plane': (1, 1, 1),
-    'one channel a group': (2, 6, 6),
+    'one channel per group': (2, 6, 6),
     'one group': (3, 10, 1),
     'groups of three': (2, 12, 4),
     'more images than a tile': (1100, 4, 2),
@@ -42,35 +42,35 @@ SIZES = {
 }
 
 
-def batch(c: int) -> tuple[Tensor, ...]:
+def make_batch(c: int) -> tuple[Tensor, ...]:
     mean, var, gamma, beta = torch.rand(4, c).double()
     return mean, var + 0.1, gamma, beta
 
 
-def affine(size: int) -> tuple[Tensor, Tensor]:
+def make_affine(size: int) -> tuple[Tensor, Tensor]:
     weight, bias = torch.randn(2, size).double()
     return weight, bias
 
 
-def cases(c: int, g: int) -> dict[str, tuple]:
+def make_cases(c: int, g: int) -> dict[str, tuple]:
     logits = torch.randn(2, 3).double()
-    group, channel = affine(g), affine(c)
+    batch, group, channel = make_batch(c), make_affine(g), make_affine(c)
     return {
         'group': ('group', g, *channel, 1e-5),
         'group without affine': ('group', g, None, None, 1e-5),
         'group without bias': ('group', g, channel[0], None, 1e-5),
         'group without weight': ('group', g, None, channel[1], 1e-5),
         'group without eps': ('group', g, *channel, 0.0),
-        'batch': ('batch', *batch(c), 1e-3),
-        'batch channel': ('batch_channel', g, (*batch(c), 0.1), *group, 0.2),
+        'batch': ('batch', *batch, 1e-3),
+        'batch channel': ('batch_channel', g, (*batch, 0.1), *group, 0.2),
         'batch channel, channel affine': (
             'batch_channel',
             g,
-            (*batch(c), 0.1),
+            (*batch, 0.1),
             *channel,
             0.2,
         ),
-        'switchable': ('switchable', batch(c)[:2], *logits, *channel, 1e-5),
+        'switchable': ('switchable', batch[:2], *logits, *channel, 1e-5),
         'switchable without batch': (
             'switchable',
             None,
@@ -81,10 +81,10 @@ def cases(c: int, g: int) -> dict[str, tuple]:
     }
 
 
-def to(arguments, dtype: torch.dtype, device: str) -> list:
-    """Leaves of the other dtype, on the device, in the same nesting."""
+def make_leaves(arguments, dtype: torch.dtype, device: str) -> list:
+    """Return leaves of a dtype and on a device, nested as the arguments."""
     return [
-        to(a, dtype, device)
+        make_leaves(a, dtype, device)
         if isinstance(a, (tuple, list))
         else a.to(device, dtype).detach().requires_grad_()
         if isinstance(a, Tensor)
@@ -93,10 +93,10 @@ def to(arguments, dtype: torch.dtype, device: str) -> list:
     ]
 
 
-def leaves(arguments: list) -> list[Tensor]:
+def flatten(arguments: list) -> list[Tensor]:
     found = []
     for a in arguments:
-        found += leaves(a) if isinstance(a, list) else [a]
+        found += flatten(a) if isinstance(a, list) else [a]
     return [a for a in found if isinstance(a, Tensor)]
 
 
@@ -108,7 +108,7 @@ def compute(functions, name, moments, arguments, grads) -> list[Tensor]:
     grads = [g.to(results[0]) for g in grads]
     n, c = moments[0].shape
     results = [r.expand(n, c) for r in results]
-    inputs = [*moments, *leaves(arguments)]
+    inputs = [*moments, *flatten(arguments)]
     return [*results, *torch.autograd.grad(results, inputs, grads)]
 
 
@@ -116,19 +116,19 @@ def check(n: int, case: tuple, c: int, dtype=torch.float32) -> None:
     name, *arguments = case
     mean, var, *grads = torch.rand(4, n, c).double()
     moments = [2 * mean - 0.4, var + 0.05]
-    wide = to(moments, torch.float64, 'cpu')
+    rounded = make_leaves(arguments, dtype, 'cpu')
     expected = compute(
         formulas,
         name,
-        wide,
-        to(to(arguments, dtype, 'cpu'), torch.float64, 'cpu'),
+        make_leaves(moments, torch.float64, 'cpu'),
+        make_leaves(rounded, torch.float64, 'cpu'),
         grads,
     )
     actual = compute(
         launch_coefficients,
         name,
-        to(moments, torch.float32, DEVICE),
-        to(arguments, dtype, DEVICE),
+        make_leaves(moments, torch.float32, DEVICE),
+        make_leaves(arguments, dtype, DEVICE),
         grads,
     )
     for a, e in zip(actual, expected, strict=True):
@@ -141,11 +141,11 @@ def check(n: int, case: tuple, c: int, dtype=torch.float32) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize('case', cases(1, 1))
+@pytest.mark.parametrize('case', make_cases(1, 1))
 @pytest.mark.parametrize('size', SIZES)
 def test_formulas(size, case):
     n, c, g = SIZES[size]
-    check(n, cases(c, g)[case], c)
+    check(n, make_cases(c, g)[case], c)
 
 
 @needs_kernels
@@ -154,13 +154,13 @@ def test_formulas(size, case):
     n=st.integers(1, 40),
     g=st.integers(1, 8),
     per_group=st.integers(1, 20),
-    case=st.sampled_from(list(cases(1, 1))),
+    case=st.sampled_from(list(make_cases(1, 1))),
     dtype=st.sampled_from([torch.float, torch.half]),
 )
 def test_random_sizes(n, g, per_group, case, dtype):
     torch.manual_seed(0)
     c = g * per_group
-    check(n, cases(c, g)[case], c, dtype)
+    check(n, make_cases(c, g)[case], c, dtype)
 
 
 @needs_kernels
@@ -168,58 +168,60 @@ def test_random_sizes(n, g, per_group, case, dtype):
 def test_any_split(monkeypatch, tile, channels):
     monkeypatch.setattr(launch_coefficients, 'TILE', tile)
     monkeypatch.setattr(launch_coefficients, 'CHANNELS', channels)
-    for case in cases(12, 4).values():
+    for case in make_cases(12, 4).values():
         check(5, case, 12)
 
 
 @needs_kernels
 def test_same_bits_each_time():
-    def once() -> list[Tensor]:
+    def compute_once() -> list[Tensor]:
         torch.manual_seed(0)
-        name, *arguments = cases(12, 4)['batch channel']
-        moments = to(list(torch.rand(2, 50, 12)), torch.float32, DEVICE)
-        arguments = to(arguments, torch.float32, DEVICE)
+        name, *arguments = make_cases(12, 4)['batch channel']
+        moments = list(torch.rand(2, 50, 12))
+        moments = make_leaves(moments, torch.float32, DEVICE)
+        arguments = make_leaves(arguments, torch.float32, DEVICE)
         grads = torch.rand(2, 50, 12)
         return compute(launch_coefficients, name, moments, arguments, grads)
 
-    for a, b in zip(once(), once(), strict=True):
+    for a, b in zip(compute_once(), compute_once(), strict=True):
         assert torch.equal(a, b)
 
 
 @needs_kernels
 @pytest.mark.parametrize('name', LAYERS)
-def test_layers_use_them(monkeypatch, name):
+def test_layers_use_the_kernels(monkeypatch, name):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     layer, x = LAYERS[name][0](8).to(DEVICE), make_input((2, 8, 5, 7))
     x = x.detach().float().to(DEVICE)
-    seen = []
-    for kind in (
+    calls = []
+    for function in (
         launch_coefficients._BatchChannel,
         launch_coefficients._Switchable,
     ):
-        monkeypatch.setattr(kind, 'apply', watch(kind.apply, seen))
+        apply = record_calls(function.apply, calls)
+        monkeypatch.setattr(function, 'apply', apply)
     run(layer, call, x)
-    assert len(seen) == 1
+    assert len(calls) == 1
 
 
-def watch(apply, seen: list):
-    def watched(*args):
-        seen.append(apply)
+def record_calls(apply, calls: list):
+    def record(*args):
+        calls.append(apply)
         return apply(*args)
 
-    return watched
+    return record
 
 
 @needs_kernels
-def test_left_to_plain_operators(monkeypatch):
+def test_falls_back_to_plain_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     monkeypatch.setattr(launch_coefficients._BatchChannel, 'apply', None)
     for mean in (torch.rand(2, 8).double(), torch.rand(2, 8).half()):
         mean = mean.to(DEVICE)
         formulas.group_coefficients(mean, mean, 4, None, None, 0.1)
-    none = torch.rand(0, 0, device=DEVICE)
+    empty = torch.rand(0, 0, device=DEVICE)
     assert not launch_coefficients.supports(
-        'group_coefficients', none, none, 4
+        'group_coefficients', empty, empty, 4
     )
 
 
@@ -240,7 +242,7 @@ def test_no_image(monkeypatch):
 @pytest.mark.parametrize('has_batch', [False, True])
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
 def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, has_batch):
-    # Needs no GPU.
+    # Compiling needs no GPU.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     constants = {
         'HAS_BATCH': has_batch,
@@ -287,7 +289,7 @@ def test_too_many_channels_for_registers(monkeypatch, num_groups):
 
 @needs_kernels
 def test_any_number_of_images_fits_the_grid(monkeypatch):
-    # Only the first axis of a grid may be longer than 65535.
+    # The axes of a grid end at 65535, except for the first axis.
     grids = []
 
     class Kernel:
@@ -305,7 +307,7 @@ def test_any_number_of_images_fits_the_grid(monkeypatch):
 
 @needs_compiler
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
-def test_no_size_is_compiled_for(kernel):
+def test_compiles_once_for_all_sizes(kernel):
     for parameter in kernel.params:
         if parameter.name.endswith('_ptr'):
             assert parameter.do_not_specialize_on_alignment

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The Triton plane operators against the torch operators in float64."""
+"""The plane operators in Triton against those of torch in float64."""
 
 import math
 import random
@@ -36,10 +36,11 @@ from .devices import (
     random_examples,
 )
 
-# Of what is returned in the dtype of x, a rounding; what is per plane is
+# A result in the dtype of x may differ by a rounding. Results per plane are
 # always in float32.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 KERNELS = ('moments', 'merge', 'affine', 'sums', 'input_grad')
+ACTIVATION_POINTERS = ('dy_ptr', 'x_ptr', 'y_ptr', 'dx_ptr')
 ACTIVATIONS = (None, nn.ReLU(), nn.LeakyReLU(0.1), nn.SiLU())
 SHAPES = {
     'one pixel': (3, 5, 1, 1),
@@ -54,7 +55,7 @@ SHAPES = {
 }
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(
         actual.double().cpu(), expected, rtol=tolerance, atol=tolerance
     )
@@ -67,14 +68,14 @@ def in_format(x: Tensor, channels_last: bool) -> Tensor:
 
 
 def check(x: Tensor, dy: Tensor, activation: nn.Module | None = None) -> None:
-    """All four operators, and that x is neither copied nor reformatted."""
+    """Check all operators, and that the results have the format of x."""
     x64, dy64 = x.double(), dy.double()
     x, dy = x.to(DEVICE), dy.to(DEVICE)
     assert launch_planes.supports(x)
     num_pixels, tolerance = x.shape[2:].numel(), TOLERANCES[x.dtype]
     mean, var = torch_ops.moments(x64)
-    others = torch.randn(4, *x.shape[:2])
-    scale, shift, grad_mean, grad_var = others.double()
+    per_plane = torch.randn(4, *x.shape[:2])
+    scale, shift, grad_mean, grad_var = per_plane.double()
 
     for actual, expected in zip(
         launch_planes.moments(x), (mean, var), strict=True
@@ -83,30 +84,30 @@ def check(x: Tensor, dy: Tensor, activation: nn.Module | None = None) -> None:
         torch.testing.assert_close(
             actual.double().cpu(), expected, rtol=1e-5, atol=1e-5
         )
-    # From here on, both have the same mean: in float32, it is a rounding of
-    # it, which counts where the mean is large.
+    # Both sides continue with the same mean, because the rounding of a large
+    # mean to float32 counts.
     mean32 = mean.float()
     mean = mean32.double()
     mean32 = mean32.to(DEVICE)
-    scale32, shift32, *grads32 = others.to(DEVICE)
+    scale32, shift32, *grads32 = per_plane.to(DEVICE)
     y = launch_planes.affine(x, mean32, scale32, shift32, activation)
     z64 = torch_ops.affine(x64, mean, scale, shift)
-    close(y, activation(z64) if activation else z64, tolerance)
-    gate = (scale32, shift32, activation) if activation else None
+    assert_close(y, activation(z64) if activation else z64, tolerance)
+    fused = (scale32, shift32, activation) if activation else None
     if activation:
         z64.requires_grad_()
         (dy64,) = torch.autograd.grad(activation(z64), z64, dy64)
-    sums = launch_planes.plane_sums(dy, x, mean32, gate)
+    sums = launch_planes.plane_sums(dy, x, mean32, fused)
     for actual, expected in zip(
         sums, torch_ops.plane_sums(dy64, x64, mean), strict=True
     ):
         assert actual.dtype == torch.float32
-        close(actual / num_pixels, expected / num_pixels, 1e-5)
-    dx = launch_planes.input_grad(dy, x, mean32, scale32, *grads32, gate)
+        assert_close(actual / num_pixels, expected / num_pixels, 1e-5)
+    dx = launch_planes.input_grad(dy, x, mean32, scale32, *grads32, fused)
     expected = torch_ops.input_grad(
         dy64, x64, mean, scale, grad_mean, grad_var
     )
-    close(dx, expected, tolerance)
+    assert_close(dx, expected, tolerance)
     for out in (y, dx):
         assert out.dtype == x.dtype
         assert out.stride() == x.stride()
@@ -132,7 +133,7 @@ def test_corner_shapes(shape, channels_last):
     ),
     mean=st.sampled_from([0, 1, 10]),
     dtypes=st.tuples(*[st.sampled_from(list(TOLERANCES))] * 2),
-    # Each of the two in a format of its own.
+    # The activation and the gradient may differ in format.
     channels_last=st.tuples(st.booleans(), st.booleans()),
     activation=st.sampled_from(ACTIVATIONS),
 )
@@ -149,7 +150,7 @@ def test_random_shapes(
 @pytest.mark.parametrize('programs, max_chunks', [(1, 8), (5, 8), (99, 4)])
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_any_split(monkeypatch, programs, max_chunks, channels_last):
-    # Chunks of several tiles, the last of which is shorter.
+    # A chunk has several tiles, and the last chunk is shorter.
     monkeypatch.setattr(launch_planes, 'PROGRAMS', programs)
     monkeypatch.setattr(launch_planes, 'MAX_CHUNKS', max_chunks)
     x, dy = torch.randn(2, 1, 3, 30, 31)
@@ -160,7 +161,7 @@ def test_any_split(monkeypatch, programs, max_chunks, channels_last):
 @pytest.mark.parametrize('dtype', TOLERANCES)
 @pytest.mark.parametrize('programs', [1, 4096])
 def test_large_mean(monkeypatch, dtype, programs):
-    # Mean 1000, deviation 1: E[x^2] - E[x]^2 would have no digit left.
+    # With mean 1000 and deviation 1, E[x^2] - E[x]^2 has no correct digit.
     monkeypatch.setattr(launch_planes, 'PROGRAMS', programs)
     x = (torch.randn(1, 2, 40, 50) + 1000).to(dtype)
     expected = torch_ops.moments(x.double())
@@ -171,7 +172,7 @@ def test_large_mean(monkeypatch, dtype, programs):
 
 @needs_kernels
 def test_constant_plane_has_no_variance():
-    # Through whole tiles, a part of one, and the merge.
+    # The sizes have whole tiles, a part of a tile, and several chunks.
     for size in (3, 16, 20, 43):
         x = torch.full((2, 3, size, size), 7.0, device=DEVICE)
         mean, var = launch_planes.moments(x)
@@ -181,7 +182,7 @@ def test_constant_plane_has_no_variance():
 
 @needs_kernels
 def test_expanded_gradient():
-    # What a sum sends back: one number, with no stride.
+    # The gradient of a sum is one number with strides of 0.
     x = torch.randn(2, 3, 5, 4)
     for channels_last in (False, True):
         check(in_format(x, channels_last), torch.tensor(0.5).expand_as(x))
@@ -209,8 +210,8 @@ def test_layers(monkeypatch, name, channels_last):
     assert ops_for(x) is launch_planes
     actual = run(layer.float().to(DEVICE), call, x)
     actual = {k: v.to(expected[k]) for k, v in actual.items()}
-    # The gradient of BCN's inner gain cancels: 2e-5 of it are lost in float32
-    # by the torch operators too.
+    # The terms of the gradient of ``bn.weight`` in BCN cancel. The torch
+    # operators in float32 lose 2e-5 of this gradient too.
     assert_same(actual, expected, tolerance=1e-4)
 
 
@@ -226,33 +227,33 @@ def test_layers(monkeypatch, name, channels_last):
     }.items(),
 )
 def test_few_launches(monkeypatch, name, num_launches):
-    # Forward and backward, each plane in several chunks.
+    # Forward and backward run, and each plane has several chunks.
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     executor, method = (
         (GridExecutor, '__call__')
         if INTERPRETED
         else (triton.JITFunction, 'run')
     )
-    launch, launched = getattr(executor, method), []
+    launch, launches = getattr(executor, method), []
 
     def count(kernel, *args, **kwargs):
-        launched.append(kernel)
+        launches.append(kernel)
         return launch(kernel, *args, **kwargs)
 
     monkeypatch.setattr(executor, method, count)
     x = make_input((2, CHANNELS, 24, 25)).detach().float().to(DEVICE)
     run(make_layer(name).float().to(DEVICE), call, x)
-    assert len(launched) == num_launches
+    assert len(launches) == num_launches
 
 
 @needs_kernels
 @pytest.mark.parametrize('activation', ACTIVATIONS[1:], ids=repr)
 @pytest.mark.parametrize('name', ['GN', 'BCN batch'])
-def test_layers_that_activate(monkeypatch, name, activation):
+def test_layers_with_a_fused_activation(monkeypatch, name, activation):
     layer, x = make_layer(name), make_input((2, CHANNELS, 12, 13))
     expected = run(layer, lambda norm, x: activation(norm(x)), x)
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
-    # One that is left to its module would fail.
+    # A call of the module would fail.
     monkeypatch.setattr(type(activation), 'forward', None)
     x = x.detach().float().to(DEVICE)
     layer.float().to(DEVICE)
@@ -262,7 +263,7 @@ def test_layers_that_activate(monkeypatch, name, activation):
 
 
 @needs_kernels
-def test_relu_of_numbers_that_are_none():
+def test_relu_of_nan_and_infinity():
     x = torch.tensor([[[float('nan'), float('-inf'), 1.0, -1.0]]])
     x = x.to(DEVICE)
     one, zero = torch.ones(1, 1).to(x), torch.zeros(1, 1).to(x)
@@ -271,7 +272,7 @@ def test_relu_of_numbers_that_are_none():
 
 
 @needs_kernels
-def test_left_to_torch_operators(monkeypatch):
+def test_falls_back_to_torch_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     x = torch.rand(2, 3, 4, 5, device=DEVICE)
     for other in (x.double(), x[:0], x[..., :0], x[..., ::2], x.mT):
@@ -295,7 +296,7 @@ def test_left_to_torch_operators(monkeypatch):
 def test_compiles_for_a_gpu(
     monkeypatch, tmp_path, name, activation, channels_last
 ):
-    # Needs no GPU. Activations are read and written 16 bytes at once.
+    # Compiling needs no GPU. A load or store of activations has 16 bytes.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     kernel = getattr(plane_kernels, name)
     rows, pixels = (
@@ -312,27 +313,26 @@ def test_compiles_for_a_gpu(
         'PLANES': launch_planes.MERGED_PLANES,
         'CHUNKS': launch_planes.MAX_CHUNKS,
     }
-    activations = ('dy_ptr', 'x_ptr', 'y_ptr', 'dx_ptr')
-    types = dict.fromkeys(activations, '*fp16') | {'slope': 'fp32'}
-    ptx = compile_to_ptx(kernel, constants, types, aligned=activations)
+    types = dict.fromkeys(ACTIVATION_POINTERS, '*fp16') | {'slope': 'fp32'}
+    ptx = compile_to_ptx(kernel, constants, types, ACTIVATION_POINTERS)
     assert 'global.b16' not in ptx
     assert ('ld.global.v4.b32' in ptx) == (name != 'merge')
 
 
 @needs_compiler
 @pytest.mark.parametrize('name', KERNELS)
-def test_no_size_is_compiled_for(name):
+def test_compiles_once_for_all_sizes(name):
     for parameter in getattr(plane_kernels, name).params:
         if parameter.name.endswith('_ptr'):
-            is_small = parameter.name not in ('dy_ptr', 'x_ptr', 'y_ptr')
-            is_small = is_small and parameter.name != 'dx_ptr'
-            assert parameter.do_not_specialize_on_alignment == is_small
+            is_activation = parameter.name in ACTIVATION_POINTERS
+            is_specialized = not parameter.do_not_specialize_on_alignment
+            assert is_specialized == is_activation
         elif not parameter.is_constexpr and parameter.name != 'slope':
             assert parameter.do_not_specialize
 
 
 @needs_gpu
-def test_no_recompiles():
+def test_no_size_compiles_again():
     def step(height, width, channels_last):
         x, dy = torch.randn(2, 1, 24, height, width, device='cuda')
         x = in_format(x, channels_last).requires_grad_()
@@ -369,11 +369,11 @@ def test_more_than_2_to_the_31_elements(channels_last):
     x[-1, -1] += 3
     mean, var = launch_planes.moments(x)
     last = x[-1, -1].double()
-    close(mean[-1, -1], last.mean().cpu(), 1e-5)
-    close(var[-1, -1], last.var(correction=0).cpu(), 1e-5)
+    assert_close(mean[-1, -1], last.mean().cpu(), 1e-5)
+    assert_close(var[-1, -1], last.var(correction=0).cpu(), 1e-5)
     y = launch_planes.affine(x, mean, var.rsqrt(), torch.zeros_like(mean))
     assert y[-1, -1].float().mean().abs() < 1e-3
     product, total = launch_planes.plane_sums(y, x, mean)
-    close(
+    assert_close(
         product[-1, -1] / last.numel(), var[-1, -1].sqrt().cpu().double(), 1e-3
     )

@@ -41,6 +41,8 @@ def tested_devices(monkeypatch, one_plane_case) -> list[torch.device]:
     tested, original = [], self_test.first_difference
 
     def first_difference(device: torch.device) -> str | None:
+        if tested:
+            pytest.fail('the self-test runs a second time')
         tested.append(device)
         return original(device)
 
@@ -119,12 +121,19 @@ def test_runs_in_a_checkpointed_function(fake_gpu, tested_devices, reentrant):
 
 
 @needs_kernels
-def test_runs_under_autocast(fake_gpu, tested_devices):
-    norm, x = make_layer_and_input('BCN estimate')
+def test_ends_autocast(monkeypatch):
+    dtypes = []
+
+    def multiply() -> tuple:
+        matrix = torch.ones(2, 2, device=DEVICE)
+        dtypes.append((matrix @ matrix).dtype)
+        return ()
+
+    cases = [('matmul', torch.float32, multiply)]
+    monkeypatch.setattr(self_test, '_cases', lambda device: cases)
     with torch.autocast(DEVICE, torch.bfloat16):
-        norm(x)
-    assert len(tested_devices) == 1
-    assert dispatch.ops_for(x) is launch_planes
+        assert self_test.first_difference(torch.device(DEVICE)) is None
+    assert dtypes == [torch.float32, torch.float32]
 
 
 def make_wrong(monkeypatch, module, name: str) -> None:

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The statistics of a batch by Triton kernels against plain operators."""
+"""The statistics of a batch in Triton against plain operators."""
 
 import re
 
@@ -19,10 +19,12 @@ KERNELS = (
     kernels.update_statistics,
     kernels.update_statistics_grad,
 )
-KINDS = ('biased', 'unbiased', 'estimated')
+STATISTICS = ('biased', 'unbiased', 'estimated')
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+def assert_close(
+    actual: Tensor, expected: Tensor, tolerance: float = 1e-5
+) -> None:
     torch.testing.assert_close(
         actual.double().cpu(),
         expected.double(),
@@ -47,61 +49,64 @@ def test_batch_sums(n, c):
         assert sums.dtype == torch.float64
         sums.backward(grad.to(device))
         results.append((sums.detach(), mean.grad, var.grad))
-    close(results[1][0], results[0][0], 1e-12)
+    assert_close(results[1][0], results[0][0], 1e-12)
     for actual, expected in zip(*reversed(results), strict=True):
-        close(actual, expected)
+        assert_close(actual, expected)
 
 
-def settled(function, device, sums, running, *rest) -> list[Tensor]:
-    # Results, what has moved, and the gradient.
+def run_update(function, device, sums, running, *rest) -> list[Tensor]:
+    """Return the results, the running statistics and the gradient."""
     sums = sums.to(device).requires_grad_()
     *running, tracked = (r.to(device, copy=True) for r in running)
     mean, var = function(sums, *running, tracked, *rest)
-    seen = [mean.detach(), var.detach(), *running, tracked]
+    results = [mean.detach(), var.detach(), *running, tracked]
     if mean.requires_grad:
         weights = torch.linspace(1, 2, len(mean)).to(mean)
         (weights * (mean + 3 * var)).sum().backward()
-        seen.append(sums.grad)
-    return seen
+        results.append(sums.grad)
+    return results
 
 
 @needs_kernels
 @pytest.mark.parametrize('update', [True, False])
 @pytest.mark.parametrize('momentum', [0.3, None])
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', STATISTICS)
 @pytest.mark.parametrize(
-    'case', ['usual', 'none', 'one', 'nan', 'inf', 'flat']
+    'case', ['three images', 'no image', 'one pixel', 'nan', 'inf', 'constant']
 )
 def test_update_statistics(monkeypatch, kind, case, momentum, update):
     if kind == 'estimated' and not update:
-        pytest.skip('nothing asks for it')
-    monkeypatch.setattr(launch_statistics, 'TOGETHER', 32)
+        pytest.skip('no layer needs estimates without an update')
+    monkeypatch.setattr(launch_statistics, 'LARGE_BLOCK', 32)
     c = 70
     mean, var = torch.randn(3, c), torch.rand(3, c)
-    if case == 'flat':  # rounding may give a variance below 0
+    if case == 'constant':  # rounding may give a variance below 0
         mean, var = mean[:1].expand(3, c) * 1e3, torch.zeros(3, c)
     if case in ('nan', 'inf'):
         mean[0, 40] = float(case)
-    images, num_pixels = {'none': (0, 5), 'one': (1, 1)}.get(case, (3, 7))
+    sizes = {'no image': (0, 5), 'one pixel': (1, 1)}
+    images, num_pixels = sizes.get(case, (3, 7))
     sums = batch_sums(mean[:images], var[:images], num_pixels)
     running = torch.randn(c), torch.rand(c), torch.tensor(4)
     rest = momentum, kind, update
-    plain = settled(update_statistics.__wrapped__, 'cpu', sums, running, *rest)
-    fused = settled(
+    plain = run_update(
+        update_statistics.__wrapped__, 'cpu', sums, running, *rest
+    )
+    fused = run_update(
         launch_statistics.update_statistics, DEVICE, sums, running, *rest
     )
     for actual, expected in zip(fused, plain, strict=True):
         assert actual.dtype == expected.dtype
-        close(actual, expected)
+        assert_close(actual, expected)
     moved = not torch.equal(plain[2], running[0])
-    enough = case in ('usual', 'flat') or (
-        case == 'one' and kind == 'estimated'
+    enough = case in ('three images', 'constant') or (
+        case == 'one pixel' and kind == 'estimated'
     )
     assert moved == (update and enough)
 
 
 @needs_kernels
-def test_left_to_plain_operators(monkeypatch):
+def test_falls_back_to_plain_operators(monkeypatch):
     monkeypatch.setenv('MMNORM_BACKEND', 'triton')
     monkeypatch.setattr(launch_statistics._BatchSums, 'apply', None)
     monkeypatch.setattr(launch_statistics._UpdateStatistics, 'apply', None)
@@ -113,10 +118,10 @@ def test_left_to_plain_operators(monkeypatch):
 
 
 @needs_compiler
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', STATISTICS)
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
 def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, kind):
-    # Needs no GPU.
+    # Compiling needs no GPU.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     constants = {
         'KIND': kind,
@@ -136,7 +141,7 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, kind):
 
 @needs_compiler
 @pytest.mark.parametrize('kernel', KERNELS, ids=lambda k: k.__name__)
-def test_no_size_is_compiled_for(kernel):
+def test_compiles_once_for_all_sizes(kernel):
     for parameter in kernel.params:
         if parameter.name.endswith('_ptr'):
             assert parameter.do_not_specialize_on_alignment
@@ -145,8 +150,11 @@ def test_no_size_is_compiled_for(kernel):
 
 
 @needs_compiler
-def test_all_warps_have_read_the_number_of_batches(monkeypatch, tmp_path):
-    # One thread writes it; a warp that reads it later would count twice.
+def test_all_warps_read_the_number_of_batches_before_its_update(
+    monkeypatch, tmp_path
+):
+    # One thread writes the number. A warp that read it later would count the
+    # batch twice.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     constants = dict(KIND='unbiased', CUMULATIVE=True, UPDATE=True, BLOCK=1024)
     types = dict(sums_ptr='*fp64', num_batches_ptr='*i64', momentum='fp32')
