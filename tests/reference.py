@@ -1,9 +1,10 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The norms as their formulas read: slow, in plain torch, no trick.
+"""References of the norms, slow and in plain torch as the formulas read.
 
-Each takes a layer for its numbers and the batches of all processes in a
-list, normalizes every batch with the statistics of all of them, and leaves
-the backward to autograd. The layers are compared with these in float64.
+Each reference takes a layer with its parameters, and a list with the batches
+of all processes. The reference normalizes every batch with the statistics of
+all batches, and autograd computes the backward. Tests compare the layers with
+the references in float64.
 """
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 Batches = list[Tensor]
 
 
-def over_channels(t: Tensor, x: Tensor) -> Tensor:
+def per_channel(t: Tensor, x: Tensor) -> Tensor:
     return t.reshape(1, -1, *[1] * (x.dim() - 2))
 
 
@@ -32,16 +33,16 @@ def group_norm(x, num_groups, weight, bias, eps):
     repeats = x.shape[1] // weight.numel()
     weight = weight.repeat_interleave(repeats)
     bias = bias.repeat_interleave(repeats)
-    return z * over_channels(weight, x) + over_channels(bias, x)
+    return z * per_channel(weight, x) + per_channel(bias, x)
 
 
 def batch_norm(x, mean, var, weight, bias, eps):
-    mean, var = over_channels(mean, x), over_channels(var, x)
+    mean, var = per_channel(mean, x), per_channel(var, x)
     z = standardize(x, mean, var, eps)
-    return z * over_channels(weight, x) + over_channels(bias, x)
+    return z * per_channel(weight, x) + per_channel(bias, x)
 
 
-def move(stats: nn.Module, mean: Tensor, var: Tensor) -> None:
+def update_running(stats: nn.Module, mean: Tensor, var: Tensor) -> None:
     with torch.no_grad():
         stats.num_batches_tracked += 1
         rate = stats.momentum
@@ -51,7 +52,7 @@ def move(stats: nn.Module, mean: Tensor, var: Tensor) -> None:
         stats.running_var.mul_(1 - rate).add_(rate * var)
 
 
-def running(stats: nn.Module) -> tuple[Tensor, Tensor]:
+def copy_running(stats: nn.Module) -> tuple[Tensor, Tensor]:
     return stats.running_mean.clone(), stats.running_var.clone()
 
 
@@ -59,19 +60,19 @@ def batch_moments(stats: nn.Module, xs: Batches, unbiased: bool):
     values = all_values(xs)
     count = values.shape[1]
     if not stats.training or count < 2:
-        return running(stats)
+        return copy_running(stats)
     mean = values.mean(1)
     var = (values - mean[:, None]).square().mean(1)
-    move(stats, mean, var * count / (count - 1) if unbiased else var)
+    update_running(stats, mean, var * count / (count - 1) if unbiased else var)
     return mean, var
 
 
-def estimates(stats: nn.Module, xs: Batches):
+def update_estimates(stats: nn.Module, xs: Batches):
     values = all_values(xs).detach()
     if stats.training and values.shape[1] > 0:
         offset = values - stats.running_mean[:, None]
-        move(stats, values.mean(1), offset.square().mean(1))
-    return running(stats)
+        update_running(stats, values.mean(1), offset.square().mean(1))
+    return copy_running(stats)
 
 
 def gn(layer, xs):
@@ -92,7 +93,7 @@ def sync_bn(layer, xs):
 def bcn(layer, xs):
     bn = layer.bn
     if layer.estimate:
-        mean, var = estimates(bn, xs)
+        mean, var = update_estimates(bn, xs)
         zs = [batch_norm(x, mean, var, bn.weight, bn.bias, bn.eps) for x in xs]
     else:
         zs = sync_bn(bn, xs)
@@ -103,22 +104,22 @@ def sn(layer, xs):
     batch = None
     if layer.use_bn:
         batch = batch_moments(layer, xs, unbiased=False)
-    return [_switch(layer, x, batch) for x in xs]
+    return [_switchable_norm(layer, x, batch) for x in xs]
 
 
-def _switch(layer, x, batch):
-    if x.dim() == 2:  # one pixel a plane
-        return _switch(layer, x[..., None], batch)[..., 0]
+def _switchable_norm(layer, x, batch):
+    if x.dim() == 2:  # each plane is one pixel
+        return _switchable_norm(layer, x[..., None], batch)[..., 0]
     planes, image = tuple(range(2, x.dim())), tuple(range(1, x.dim()))
     terms = []
     for dims in (planes, image):
         mean = x.mean(dims, keepdim=True)
         terms.append((mean, (x - mean).square().mean(dims, keepdim=True)))
     if batch is not None:
-        terms.append([over_channels(t, x) for t in batch])
+        terms.append([per_channel(t, x) for t in batch])
     mean_shares = layer.mean_weight.softmax(0)
     var_shares = layer.var_weight.softmax(0)
     mean = sum(w * m for w, (m, _) in zip(mean_shares, terms, strict=True))
     var = sum(w * v for w, (_, v) in zip(var_shares, terms, strict=True))
     z = standardize(x, mean, var, layer.eps)
-    return z * over_channels(layer.weight, x) + over_channels(layer.bias, x)
+    return z * per_channel(layer.weight, x) + per_channel(layer.bias, x)

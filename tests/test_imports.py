@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Imports of the package go down, from room to room, and never up."""
+"""Imports of the package go down from level to level, and never up."""
 
 import ast
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 from .paths import ROOT
 
 PACKAGE = ROOT / 'mmnorm'
-# Each room may import the rooms of the lines above it, and itself.
-FLOORS = (
+# A folder may import itself and the folders in the lines before it.
+LEVELS = (
     ('registry',),
     ('functional',),
     ('distributed',),
@@ -21,14 +21,14 @@ FLOORS = (
 MODULES = sorted(PACKAGE.rglob('*.py'))
 
 
-def floor_of(module: str) -> int:
-    """Return the floor of ``mmnorm.room.module``."""
-    room = module.split('.')[1]
-    (floor,) = (i for i, names in enumerate(FLOORS) if room in names)
-    return floor
+def find_level(module: str) -> int:
+    """Return the level of ``mmnorm.folder.module``."""
+    folder = module.split('.')[1]
+    (level,) = (i for i, names in enumerate(LEVELS) if folder in names)
+    return level
 
 
-def imports_of(path: Path) -> list[str]:
+def read_imports(path: Path) -> list[str]:
     """Return the modules of the package that a file imports."""
     package, found = list(path.relative_to(ROOT).parent.parts), []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -48,21 +48,22 @@ def imports_of(path: Path) -> list[str]:
 )
 def test_no_import_goes_up(path):
     own = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
-    room = own.split('.')[1]
-    for module in imports_of(path):
-        allowed = module.split('.')[1] == room
-        allowed = allowed or floor_of(module) < floor_of(own)
+    folder = own.split('.')[1]
+    for module in read_imports(path):
+        allowed = module.split('.')[1] == folder
+        allowed = allowed or find_level(module) < find_level(own)
         assert allowed, f'{path} imports {module}'
 
 
-def test_imports_are_seen():
-    found = imports_of(PACKAGE / 'layers/batch_statistics.py')
+def test_reads_imports():
+    found = read_imports(PACKAGE / 'layers/batch_statistics.py')
     assert 'mmnorm.distributed.all_reduce' in found
     assert 'mmnorm.layers.recomputation' in found
-    assert floor_of('mmnorm.functional.normalize') < floor_of('mmnorm.layers')
+    functional = find_level('mmnorm.functional.normalize')
+    assert functional < find_level('mmnorm.layers')
 
 
-def test_torch_distributed_has_one_user():
+def test_torch_distributed_has_two_users():
     users = {
         path.relative_to(PACKAGE).parts[0]
         for path in MODULES

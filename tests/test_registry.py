@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Names in configs: each case in a process of its own, where nothing is."""
+"""Configs find the layers by name. Each test runs in a new process."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_scoped_names_need_no_import():
     run(BUILD.format(names=names))
 
 
-def test_reload_is_harmless():
+def test_reload_changes_nothing():
     run(
         'import importlib, mmnorm\n'
         'importlib.reload(mmnorm)\n' + BUILD.format(names=['GN', 'BCN', 'SN'])
@@ -56,7 +56,7 @@ def test_custom_imports_of_a_config():
     )
 
 
-def test_needs_torch_and_mmengine_alone():
+def test_needs_only_torch_and_mmengine():
     run(
         'import sys\n'
         "for name in ('mmcv', 'mmdet', 'mmseg'):\n"

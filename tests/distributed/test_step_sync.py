@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""One reduction a step for the estimates of a whole network."""
+"""One all-reduce per step serves the estimates of a whole network."""
 
 import copy
 
@@ -9,9 +9,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mmnorm import BCN, StepSync, SyncBN
-from tests.layers.cases import assert_same, loss_of, make_input
+from tests.layers.cases import assert_same, make_input, uneven_loss
 
-from .test_sync import counted
+from .test_sync import record_all_reduces
 
 
 def build(sync: bool | str, **options) -> nn.Sequential:
@@ -24,78 +24,85 @@ def build(sync: bool | str, **options) -> nn.Sequential:
     ).double()
 
 
-def estimates(network: nn.Module) -> dict[str, torch.Tensor]:
+def copy_estimates(network: nn.Module) -> dict[str, torch.Tensor]:
     return copy.deepcopy(dict(network.named_buffers()))
 
 
-def first_layer_moves_alike(rank: int) -> int:
-    # What the first layer sees does not depend on any estimate, so after a
-    # step both kinds have moved its estimates to the same place.
-    steps, every = build('step'), build(True)
-    synchronize = StepSync(steps)
+def check_estimates_of_first_layer(rank: int) -> bool:
+    # The input of the first layer depends on no estimate. After each step,
+    # the first layer has the same estimates as with one all-reduce per layer.
+    step_network, layer_network = build('step'), build(True)
+    synchronize = StepSync(step_network)
     for seed in range(3):
         x = make_input((rank + 1, 3, 6, 5), 7 * rank + seed).detach()
-        before = estimates(steps)
-        y = steps(x)
-        assert_same(estimates(steps), before, 0)
-        assert_same({'y': copy.deepcopy(steps).eval()(x)}, {'y': y}, 1e-12)
-        with counted() as sizes:
+        before = copy_estimates(step_network)
+        y = step_network(x)
+        assert_same(copy_estimates(step_network), before, 0)
+        in_eval = copy.deepcopy(step_network).eval()
+        assert_same({'y': in_eval(x)}, {'y': y}, 1e-12)
+        with record_all_reduces() as sizes:
             synchronize()
         assert sizes == [2 * 8 + 1 + 2 * 16 + 1]
-        every(x)
-        assert_same(estimates(steps[1]), estimates(every[1]), 1e-12)
-    return 1
+        layer_network(x)
+        assert_same(
+            copy_estimates(step_network[1]),
+            copy_estimates(layer_network[1]),
+            1e-12,
+        )
+    return True
 
 
 def test_estimates_are_those_of_every_process(ranks):
-    assert ranks(2).run(first_layer_moves_alike) == [1, 1]
+    assert ranks(2).run(check_estimates_of_first_layer) == [True, True]
 
 
-def survives_what_happens_between_steps(rank: int) -> dict:
+def run_irregular_step(rank: int) -> dict:
     network = build('step')
     synchronize = StepSync(network)
     x = make_input((1, 3, 6, 5), rank)
-    # Two forwards in a step, one of them run again in backward, an
-    # evaluation in between, and a process that has nothing to show.
-    loss = checkpoint(lambda x: loss_of(network(x)), x, use_reentrant=False)
+    # The step has two forwards, of which the backward recomputes the first,
+    # an evaluation between the forwards, and a process without an image.
+    loss = checkpoint(
+        lambda x: uneven_loss(network(x)), x, use_reentrant=False
+    )
     network.eval()(x)
     network.train()
     network(x[:rank])
     loss.backward()
     synchronize()
-    return estimates(network)
+    return copy_estimates(network)
 
 
-def test_survives_what_happens_between_steps(ranks):
-    first, second = ranks(2).run(survives_what_happens_between_steps)
+def test_irregular_step(ranks):
+    first, second = ranks(2).run(run_irregular_step)
     assert_same(first, second, 0)
     network = build('step')
     synchronize = StepSync(network)
-    zero, one = (make_input((1, 3, 6, 5), rank) for rank in range(2))
-    for x in (zero, one, one):
+    x0, x1 = (make_input((1, 3, 6, 5), rank) for rank in range(2))
+    for x in (x0, x1, x1):
         network(x)
     synchronize()
-    assert_same(first, estimates(network), 1e-12)
+    assert_same(first, copy_estimates(network), 1e-12)
 
 
-def test_runs_on_one_process():
+def test_one_process():
     network = build('step')
     synchronize = StepSync(network)
     network(make_input((2, 3, 6, 5)))
     synchronize()
     assert network[1].bn.num_batches_tracked == 1
-    before = estimates(network)
-    synchronize()  # a step that saw nothing
-    assert_same(estimates(network), before, 0)
+    before = copy_estimates(network)
+    synchronize()  # the step had no forward
+    assert_same(copy_estimates(network), before, 0)
 
 
 def test_not_finite_sums_are_dropped():
     network = build('step')
     synchronize = StepSync(network)
-    before = estimates(network)
+    before = copy_estimates(network)
     network(torch.full((1, 3, 5, 5), float('inf'), dtype=torch.float64))
     synchronize()
-    assert_same(estimates(network), before, 0)
+    assert_same(copy_estimates(network), before, 0)
     network(make_input((1, 3, 5, 5)))
     synchronize()
     assert network[1].bn.num_batches_tracked == 1
@@ -118,4 +125,4 @@ def test_exception():
         BCN(8, 4, estimate=False, sync='step')
     with pytest.raises(ValueError, match="sync='often'"):
         BCN(8, 4, sync='often')
-    StepSync(nn.Sequential(SyncBN(8)))()  # no such layer: nothing to do
+    StepSync(nn.Sequential(SyncBN(8)))()  # no layer has sync='step'

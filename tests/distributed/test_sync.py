@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""N processes equal one process that sees all their images."""
+"""N processes equal one process that has the images of all processes."""
 
 import copy
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from tests.layers.cases import (
     CHANNELS,
     LAYERS,
     assert_same,
-    loss_of,
     make_input,
     make_layer,
+    uneven_loss,
 )
 
 SYNCHRONIZED = (
@@ -34,16 +34,16 @@ SHAPES = {
     'equal': [(2, 5, 4), (2, 5, 4)],
     'unequal numbers': [(3, 5, 4), (1, 5, 4)],
     'unequal sizes': [(1, 5, 4), (2, 9, 2)],
-    'one with nothing': [(2, 5, 4), (0, 5, 4)],
-    'all with nothing': [(0, 5, 4), (0, 3, 3)],
+    'one without images': [(2, 5, 4), (0, 5, 4)],
+    'all without images': [(0, 5, 4), (0, 3, 3)],
     'one pixel each': [(1, 1, 1), (1, 1, 1)],
     'one pixel in the world': [(1, 1, 1), (0, 1, 1)],
 }
 
 
 @contextmanager
-def counted() -> Iterator[list[int]]:
-    """Sizes of the reductions that this process takes part in."""
+def record_all_reduces() -> Iterator[list[int]]:
+    """Yield the sizes of the all-reduces that this process takes part in."""
     sizes, original = [], dist.all_reduce
 
     def all_reduce(tensor, *args, **kwargs):
@@ -71,16 +71,16 @@ def step(
         x = x.to(memory_format=torch.channels_last)
     x.requires_grad_()
     y = layer(x)
-    loss_of(y).backward()
+    uneven_loss(y).backward()
     seen = {'output': y.detach(), 'input gradient': x.grad}
     seen |= {f'{k} gradient': p.grad for k, p in layer.named_parameters()}
     return seen | dict(layer.named_buffers())
 
 
-def one_process(layer: nn.Module, name: str, xs: list[Tensor]):
+def run_one_process(layer: nn.Module, name: str, xs: list[Tensor]):
     xs = [x.detach().requires_grad_() for x in xs]
     ys = LAYERS[name][1](layer, xs)
-    sum(loss_of(y) for y in ys).backward()
+    sum(uneven_loss(y) for y in ys).backward()
     return xs, ys
 
 
@@ -97,7 +97,7 @@ def check_equals_one_process(ranks, name, shapes) -> None:
     ]
     seen = ranks(len(xs)).run(step, name, xs)
     layer = copy.deepcopy(make_layer(name))
-    inputs, outputs = one_process(layer, name, xs)
+    inputs, outputs = run_one_process(layer, name, xs)
     for i, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
         expected = {'output': y.detach(), 'input gradient': x.grad}
         actual = {key: seen[i][key] for key in expected}
@@ -122,7 +122,7 @@ def test_equals_one_process_in_float32(ranks, name):
     xs = [make_input((n, CHANNELS, 6, 5), n).detach() for n in (1, 2)]
     seen = ranks(2).run(step, name, xs, torch.float32)
     layer = make_layer(name)
-    inputs, outputs = one_process(layer, name, xs)
+    inputs, outputs = run_one_process(layer, name, xs)
     for i, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
         for key, value in (('output', y.detach()), ('input gradient', x.grad)):
             error = (seen[i][key].double() - value).norm() / value.norm()
@@ -134,7 +134,7 @@ def test_equals_one_process_in_float32(ranks, name):
 def test_half_precision_and_channels_last(ranks, name, dtype):
     xs = [make_input((n, CHANNELS, 6, 5), n).detach() for n in (1, 2)]
     seen = ranks(2).run(step, name, xs, dtype, True)
-    _, outputs = one_process(make_layer(name), name, xs)
+    _, outputs = run_one_process(make_layer(name), name, xs)
     for i, y in enumerate(outputs):
         output = seen[i]['output']
         assert output.dtype == dtype
@@ -152,7 +152,7 @@ def local_step(rank: int, options: dict) -> Tensor:
 
 
 @pytest.mark.parametrize('options', [dict(sync=False), dict(group_size=1)])
-def test_without_sync_each_process_is_alone(ranks, options):
+def test_without_sync_no_process_sees_another(ranks, options):
     first, second = ranks(2).run(local_step, options)
     assert (first == 0).all()
     torch.testing.assert_close(second, torch.full((CHANNELS,), 0.1))
@@ -171,11 +171,12 @@ def group_error(rank: int) -> str:
 
 
 def test_group_size_that_does_not_divide(ranks):
-    for said in ranks(3).run(group_error):
-        assert 'norm_cfg.group_size=2 does not divide the 3 processes' in said
+    for message in ranks(3).run(group_error):
+        expected = 'norm_cfg.group_size=2 does not divide the 3 processes'
+        assert expected in message
 
 
-def count_collectives(rank: int, name: str, mode: str) -> list[int]:
+def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
     layer, x = make_layer(name), make_input((2, CHANNELS, 4, 4))
     if mode == 'eval':
         layer.eval()
@@ -185,8 +186,8 @@ def count_collectives(rank: int, name: str, mode: str) -> list[int]:
         layer.requires_grad_(False)
     if mode == 'frozen input':
         x = x.detach()
-    with counted() as sizes:
-        loss = loss_of(layer(x))
+    with record_all_reduces() as sizes:
+        loss = uneven_loss(layer(x))
         forward = len(sizes)
         loss.backward()
     assert all(size == 2 * CHANNELS + 1 for size in sizes)
@@ -204,17 +205,18 @@ def count_collectives(rank: int, name: str, mode: str) -> list[int]:
         ('GN', [0, 0]),
     ],
 )
-def test_number_of_collectives(ranks, name, training):
+def test_number_of_all_reduces(ranks, name, training):
     pair = ranks(2)
-    nothing, forward_alone = [[0, 0]] * 2, [[training[0], 0]] * 2
-    assert pair.run(count_collectives, name, 'train') == [training] * 2
-    assert pair.run(count_collectives, name, 'eval') == nothing
-    assert pair.run(count_collectives, name, 'frozen statistics') == nothing
-    frozen = pair.run(count_collectives, name, 'frozen parameters')
+    none, forward_only = [[0, 0]] * 2, [[training[0], 0]] * 2
+    assert pair.run(count_all_reduces, name, 'train') == [training] * 2
+    assert pair.run(count_all_reduces, name, 'eval') == none
+    assert pair.run(count_all_reduces, name, 'frozen statistics') == none
+    frozen = pair.run(count_all_reduces, name, 'frozen parameters')
     assert frozen == [training] * 2
-    # Nothing before the layer wants a gradient, so none is exchanged.
-    frozen = pair.run(count_collectives, name, 'frozen input')
-    assert frozen == forward_alone
+    # No module before the layer needs a gradient, so the backward has no
+    # all-reduce.
+    frozen = pair.run(count_all_reduces, name, 'frozen input')
+    assert frozen == forward_only
 
 
 def nan_step(rank: int, name: str) -> dict[str, Tensor]:
@@ -236,7 +238,7 @@ def test_nan_on_one_process(ranks, name):
 
 
 class RefuseHostSync(TorchDispatchMode):
-    """Fail where an operator would make the host wait for a GPU."""
+    """A mode that fails where an operator makes the host wait for a GPU."""
 
     WAITS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'unique')
 
@@ -277,10 +279,10 @@ def build_network(name: str) -> nn.Sequential:
 def train_checkpointed(
     rank: int, name: str, reentrant: bool | None
 ) -> tuple[dict, int]:
-    """Two steps; a shared network sees several sizes in one region."""
+    """Train two steps, with inputs of several sizes in one checkpoint."""
     network = build_network(name)
     sizes = (5, 4, 4)
-    with counted() as collectives:
+    with record_all_reduces() as collectives:
         for seed in range(2):
             xs = [
                 make_input((1, 3, size, 7), 10 * rank + 3 * seed + i)
@@ -288,7 +290,7 @@ def train_checkpointed(
             ]
 
             def levels(*xs):
-                return sum(loss_of(network(x)) for x in xs)
+                return sum(uneven_loss(network(x)) for x in xs)
 
             if reentrant is None:
                 loss = levels(*xs)
@@ -305,12 +307,12 @@ def train_checkpointed(
 def test_activation_checkpointing(ranks, name, reentrant):
     pair = ranks(2)
     plain = pair.run(train_checkpointed, name, None)
-    again = pair.run(train_checkpointed, name, reentrant)
-    for (expected, collectives), (actual, others) in zip(
-        plain, again, strict=True
+    checkpointed = pair.run(train_checkpointed, name, reentrant)
+    for (expected, number), (actual, actual_number) in zip(
+        plain, checkpointed, strict=True
     ):
         assert_same(actual, expected, 1e-12)
-        assert others == collectives
+        assert actual_number == number
 
 
 def train_in_ddp(rank: int, name: str, static_graph: bool) -> dict:
@@ -321,7 +323,7 @@ def train_in_ddp(rank: int, name: str, static_graph: bool) -> dict:
         x = make_input((rank + 1, 3, 5, 6), 10 * rank + seed).detach()
         accumulate = seed == 0 and not static_graph
         with model.no_sync() if accumulate else nullcontext():
-            loss_of(model(x)).backward()
+            uneven_loss(model(x)).backward()
     seen = {k: p.grad for k, p in model.module.named_parameters()}
     return seen | dict(model.module.named_buffers())
 
@@ -342,8 +344,8 @@ def test_data_parallel_with_accumulation(ranks, name, static_graph):
                 zs = forward(module, zs)
             else:
                 zs = [module(z) for z in zs]
-        sum(loss_of(z) for z in zs).backward()
-    # DDP takes the mean of the processes' gradients.
+        sum(uneven_loss(z) for z in zs).backward()
+    # DDP computes the mean of the gradients of the processes.
     total = {k: p.grad / 2 for k, p in network.named_parameters()}
     assert_same(seen[0], total | dict(network.named_buffers()), 1e-11)
 
@@ -354,14 +356,14 @@ def train_compiled(rank: int, name: str, compiled: bool) -> dict:
     forward = network
     if compiled:
         forward = torch.compile(network, backend='aot_eager')
-    loss_of(forward(x)).backward()
+    uneven_loss(forward(x)).backward()
     seen = {k: p.grad for k, p in network.named_parameters()}
     return seen | dict(network.named_buffers()) | {'input': x.grad}
 
 
 @pytest.mark.parametrize('name', ['SyncBN', 'BCN estimate', 'BCN batch', 'SN'])
 def test_compiled(ranks, name):
-    # Its graph breaks at each reduction; the numbers are those of eager.
+    # The graph breaks at each all-reduce. Eager mode has the same results.
     pair = ranks(2)
     eager = pair.run(train_compiled, name, False)
     compiled = pair.run(train_compiled, name, True)

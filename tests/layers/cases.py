@@ -29,6 +29,9 @@ LAYERS = {
     'SN': (SN, reference.sn),
     'SN without BN': (partial(SN, use_bn=False), reference.sn),
 }
+STATISTICS_LAYERS = [
+    n for n in LAYERS if not n.startswith('GN') and 'without' not in n
+]
 SHAPES = {
     'two images': (2, CHANNELS, 5, 7),
     'one image': (1, CHANNELS, 6, 4),

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Every wrong argument raises one sentence, where it is set."""
+"""Each constructor refuses a wrong argument with one sentence."""
 
 import pytest
 

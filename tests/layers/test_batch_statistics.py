@@ -7,13 +7,12 @@ import torch
 from mmnorm import SyncBN
 from mmnorm.layers import batch_statistics
 
-from .cases import LAYERS, make_input, make_layer
+from .cases import STATISTICS_LAYERS, make_input, make_layer
 
-MOVING = [n for n in LAYERS if not n.startswith('GN') and 'without' not in n]
 MOMENTS = torch.rand(2, 3, 8).unbind()
 
 
-@pytest.mark.parametrize('name', MOVING)
+@pytest.mark.parametrize('name', STATISTICS_LAYERS)
 def test_evaluation_computes_no_sums(monkeypatch, name):
     layer, x = make_layer(name).eval(), make_input((2, 8, 3, 4))
     monkeypatch.setattr(batch_statistics, 'batch_sums', None)
@@ -33,7 +32,8 @@ def test_evaluation_copies_no_statistics(kind):
 
 
 def test_estimates_are_copied_in_training():
-    # The next forward moves them, and may come before the backward.
+    # The next forward moves the running statistics, and the backward of this
+    # forward may come later.
     stats = SyncBN(8)
     mean, _ = batch_statistics.batch_statistics(
         stats, *MOMENTS, 12, 'estimated', None

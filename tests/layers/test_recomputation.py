@@ -17,15 +17,13 @@ from mmnorm.layers.recomputation import Record
 from .cases import (
     CHANNELS,
     LAYERS,
+    STATISTICS_LAYERS,
     assert_same,
     make_input,
     make_layer,
     uneven_loss,
 )
 
-STATISTICS_LAYERS = [
-    n for n in LAYERS if not n.startswith('GN') and 'without' not in n
-]
 layers_with_statistics = pytest.mark.parametrize('name', STATISTICS_LAYERS)
 both_forms = pytest.mark.parametrize('reentrant', [True, False])
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""How often the processes of a Mask R-CNN meet in one step."""
+"""The tests count the all-reduces in one step of Mask R-CNN."""
 
 import pytest
 from mmdet.testing import demo_mm_inputs
@@ -7,11 +7,14 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmnorm import BCN, StepSync
-from tests.distributed.test_sync import counted
+from tests.distributed.test_sync import record_all_reduces
 
 
-def collectives_of_mask_rcnn(rank: int, options: dict) -> list[int]:
-    """Of a whole step: layers, reductions forward, backward, after it."""
+def count_in_step(rank: int, options: dict) -> list[int]:
+    """Return numbers of layers and of all-reduces in each part of a step.
+
+    The parts are the forward, the backward and the end of the step.
+    """
     norm_cfg = dict(type='mmnorm.BCN', **options)
     cfg = get_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py').model
     cfg.backbone.update(init_cfg=None, frozen_stages=-1, norm_eval=False)
@@ -29,7 +32,7 @@ def collectives_of_mask_rcnn(rank: int, options: dict) -> list[int]:
         model = MODELS.build(cfg)
     num_layers = sum(isinstance(m, BCN) for m in model.modules())
     after_step = StepSync(model)
-    # Pictures of different sizes, the second without any object.
+    # The images differ in size, and the second image has no object.
     inputs = model.data_preprocessor(
         demo_mm_inputs(
             1,
@@ -40,9 +43,9 @@ def collectives_of_mask_rcnn(rank: int, options: dict) -> list[int]:
         ),
         True,
     )
-    with counted() as sizes:
+    with record_all_reduces() as sizes:
         loss, _ = model.parse_losses(model(**inputs, mode='loss'))
-        # What logging the losses reduces is not of the norms.
+        # Each loss in the log has an all-reduce of one number.
         forward = len(sizes) - sizes.count(1)
         sizes.clear()
         loss.backward()
@@ -60,8 +63,8 @@ def collectives_of_mask_rcnn(rank: int, options: dict) -> list[int]:
     ],
     ids=['estimates', 'batch', 'step'],
 )
-def test_collectives_of_mask_rcnn(ranks, options, each_layer, after_step):
-    first, second = ranks(2).run(collectives_of_mask_rcnn, options)
+def test_number_of_all_reduces(ranks, options, each_layer, after_step):
+    first, second = ranks(2).run(count_in_step, options)
     num_layers = first[0]
     assert num_layers == 69
     expected = [num_layers * times for times in each_layer]

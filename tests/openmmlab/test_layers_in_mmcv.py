@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The layers as mmcv and mmdet build, initialize and fuse them."""
+"""mmcv and mmdet build, initialize and fuse the layers."""
 
 import copy
 
@@ -15,7 +15,7 @@ from mmnorm import BCN, ConvWS, SyncBN
 from tests.layers.test_batch_channel_norm import make_bn
 
 
-def test_fusing_leaves_the_layer():
+def test_fusing_keeps_the_layer():
     network = nn.Sequential(nn.Conv2d(3, 8, 1), BCN(8, 4)).eval()
     network[1].bn.load_state_dict(make_bn().state_dict())
     x = torch.randn(2, 3, 4, 4)
@@ -38,7 +38,7 @@ def test_zero_init_residual_leaves_the_branch_alive():
     assert block.norm2.weight.grad.any()
 
 
-def test_bare_name_stays_that_of_torch():
+def test_bare_sync_bn_is_that_of_torch():
     _, norm = build_norm_layer(dict(type='SyncBN'), 8)
     assert isinstance(norm, nn.SyncBatchNorm)
     name, norm = build_norm_layer(dict(type='mmnorm.SyncBN'), 8)
@@ -86,7 +86,7 @@ def test_equals_mmcv(options):
         )
 
 
-def test_bare_name_stays_that_of_mmcv():
+def test_bare_conv_ws_is_that_of_mmcv():
     assert type(build_conv_layer(dict(type='ConvWS'), 3, 8, 1)) is ConvWS2d
     ours = build_conv_layer(dict(type='mmnorm.ConvWS'), 3, 8, 1)
     assert type(ours) is ConvWS
@@ -94,7 +94,7 @@ def test_bare_name_stays_that_of_mmcv():
 
 @pytest.mark.parametrize('norm', ['BCN', 'SN', 'GN', 'SyncBN'])
 def test_network_in_one_graph(norm):
-    # A graph break would raise.
+    # With fullgraph=True, a graph break raises an error.
     torch.compiler.reset()
     groups = dict(num_groups=8) if norm in ('BCN', 'GN') else {}
     norm_cfg = dict(type=f'mmnorm.{norm}', **groups)
@@ -104,7 +104,7 @@ def test_network_in_one_graph(norm):
     twin, x = copy.deepcopy(network), torch.randn(1, 3, 64, 96).double()
     compiled = torch.compile(twin, backend='aot_eager', fullgraph=True)
     for forward in (network, compiled):
-        for _ in range(2):  # the second after statistics have moved
+        for _ in range(2):  # the statistics move in between
             sum(y.square().sum() for y in forward(x)).backward()
     for ours, theirs in (
         (network.parameters(), twin.parameters()),

@@ -91,7 +91,8 @@ def _channel_part(z_mean, z_var, inside, channels_per_group, eps):
     center = tl.sum(tl.where(inside, z_mean, 0.0), 1) * share
     centered = tl.where(inside, z_mean - center[:, None], 0.0)
     var = tl.sum(tl.where(inside, z_var + centered * centered, 0.0), 1) * share
-    # An image past the last has variance 0, and eps may be 0 too.
+    # An image past the last has variance 0, whose reciprocal root is infinite
+    # if eps is 0.
     exists = tl.max(inside.to(tl.int32), 1) > 0
     rstd = tl.where(exists, tl.rsqrt(var + eps), 0.0)
     return centered, rstd, share

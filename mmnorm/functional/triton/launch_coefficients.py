@@ -258,5 +258,5 @@ def _num_warps(block: int) -> int:
 
 def _pointers(mean: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
     # A kernel needs a pointer in place of a missing tensor, but never reads
-    # from there.
+    # from this pointer.
     return tuple(mean if t is None else t.contiguous() for t in tensors)

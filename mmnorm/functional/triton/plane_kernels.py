@@ -46,7 +46,7 @@ def moments(
     PIXELS: tl.constexpr,
 ):
     # A tile stays in registers: the kernel computes its mean first, then the
-    # squares about its mean. That order is accurate where the mean is large,
+    # squares about its mean. The order is accurate where the mean is large,
     # and needs no division per pixel. The formula of Chan, Golub and LeVeque
     # merges the tiles. Division is exact, because the fast division of a GPU
     # would give a constant plane a variance.

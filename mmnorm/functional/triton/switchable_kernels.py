@@ -9,7 +9,7 @@ from .batch_channel_kernels import kernel, load
 
 
 @triton.jit
-def _shares(logits_ptr, HAS_BATCH: tl.constexpr):
+def _softmax(logits_ptr, HAS_BATCH: tl.constexpr):
     # The softmax has three terms, or two terms without the batch.
     instance = tl.load(logits_ptr).to(tl.float32)
     layer = tl.load(logits_ptr + 1).to(tl.float32)
@@ -49,8 +49,8 @@ def _mix(
     layer_offset = tl.where(inside, mean - layer_mean, 0.0)
     layer_var = (tl.sum(var + layer_offset * layer_offset, 1) * share)[:, None]
     # w has the shares of the means, u those of the variances.
-    w_in, w_ln, w_bn = _shares(mean_weight_ptr, HAS_BATCH)
-    u_in, u_ln, u_bn = _shares(var_weight_ptr, HAS_BATCH)
+    w_in, w_ln, w_bn = _softmax(mean_weight_ptr, HAS_BATCH)
+    u_in, u_ln, u_bn = _softmax(var_weight_ptr, HAS_BATCH)
     mixed_mean = w_in * mean + w_ln * layer_mean + w_bn * batch_mean
     mixed_var = u_in * var + u_ln * layer_var + u_bn * batch_var
     rstd = tl.where(inside, tl.rsqrt(mixed_var + eps), 0.0)
@@ -136,8 +136,8 @@ def switchable_grad(
     weight = tl.load(weight_ptr + channel, exists, 0.0).to(tl.float32)
     batch_mean = load(batch_mean_ptr, channel, exists, HAS_BATCH, 0.0)[None, :]
     batch_var = load(batch_var_ptr, channel, exists, HAS_BATCH, 0.0)[None, :]
-    w_in, w_ln, w_bn = _shares(mean_weight_ptr, HAS_BATCH)
-    u_in, u_ln, u_bn = _shares(var_weight_ptr, HAS_BATCH)
+    w_in, w_ln, w_bn = _softmax(mean_weight_ptr, HAS_BATCH)
+    u_in, u_ln, u_bn = _softmax(var_weight_ptr, HAS_BATCH)
     share = 1.0 / num_channels.to(tl.float32)
     sum_weight = tl.zeros((BLOCK,), tl.float32)
     sum_bias = tl.zeros((BLOCK,), tl.float32)
