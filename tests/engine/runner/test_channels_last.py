@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmnorm import BCN, ConvWS
 from mmnorm.engine.runner.channels_last import use_channels_last
-from tests.layers.cases import assert_same, loss_of, make_input
+from tests.layers.cases import assert_same, make_input, uneven_loss
 from tests.models import (
     SIZE,
     deeplab,
@@ -57,7 +57,7 @@ def results(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
     network = copy.deepcopy(network)
     x = x.detach().requires_grad_()
     y = network(x)
-    loss_of(y).backward()
+    uneven_loss(y).backward()
     gradients = {k: p.grad for k, p in network.named_parameters()}
     return {'y': y, 'x': x.grad} | gradients
 
@@ -103,7 +103,7 @@ class ReadNCHW(nn.Module):
 def test_gradients_of_ops_of_mmcv():
     network = nn.Sequential(nn.Conv2d(3, 8, 3), ReadNCHW(), nn.Conv2d(8, 4, 1))
     use_channels_last(network)
-    loss_of(network(make_input((2, 3, 6, 5)).float())).backward()
+    uneven_loss(network(make_input((2, 3, 6, 5)).float())).backward()
 
 
 def gradients(rank: int, channels_last: bool) -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ def gradients(rank: int, channels_last: bool) -> dict[str, Tensor]:
     if channels_last:
         use_channels_last(network)
     x = make_input((2, 3, 14, 15), rank)
-    loss_of(DistributedDataParallel(network)(x)).backward()
+    uneven_loss(DistributedDataParallel(network)(x)).backward()
     return {name: p.grad for name, p in network.named_parameters()}
 
 
