@@ -95,9 +95,39 @@ def bcn(layer, xs):
     if layer.estimate:
         mean, var = update_estimates(bn, xs)
         zs = [batch_norm(x, mean, var, bn.weight, bn.bias, bn.eps) for x in xs]
+        if bn.training and layer.estimate_grad:
+            zs = with_batch_gradient(layer, xs, mean, var, zs)
     else:
         zs = sync_bn(bn, xs)
     return gn(layer, zs)
+
+
+def with_batch_gradient(layer, xs, mean, var, zs):
+    """Mix batch renormalization with normalization by constants."""
+    bn, share = layer.bn, layer.grad_share
+    values = all_values(xs)
+
+    def renormalize(x, values):
+        if values.shape[1] < 2:
+            return batch_norm(x, mean, var, bn.weight, bn.bias, bn.eps)
+        m = values.mean(1)
+        v = (values - m[:, None]).square().mean(1)
+        r = ((v + bn.eps) / (var + bn.eps)).sqrt().detach()
+        d = ((m - mean) / (var + bn.eps).sqrt()).detach()
+        m, v, r, d = (per_channel(t, x) for t in (m, v, r, d))
+        z = standardize(x, m, v, bn.eps) * r + d
+        return z * per_channel(bn.weight, x) + per_channel(bn.bias, x)
+
+    mixed = []
+    for x, z in zip(xs, zs, strict=True):
+        if layer.estimate_grad == 'batch':
+            other = renormalize(x, values)
+        else:
+            images = x.split(1) if len(x) else [x]
+            other = [renormalize(i, all_values([i])) for i in images]
+            other = torch.cat(other)
+        mixed.append(share * other + (1 - share) * z)
+    return mixed
 
 
 def sn(layer, xs):

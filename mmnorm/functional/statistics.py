@@ -107,3 +107,51 @@ def update_statistics(
         torch.where(enough, mean.to(dtype), running_mean.to(dtype)),
         torch.where(enough, var.to(dtype), running_var.to(dtype)),
     )
+
+
+def with_gradient_of(
+    batch: tuple[Tensor, Tensor],
+    estimates: tuple[Tensor, Tensor],
+    eps: float,
+    share: float | Tensor,
+) -> tuple[Tensor, Tensor]:
+    r"""Give estimates the gradient of a batch, and keep their values.
+
+    Paper: `Batch Renormalization <https://arxiv.org/abs/1702.03275>`_.
+
+    With :math:`m, v` the moments of a batch and :math:`M, V` the estimates,
+    batch renormalization is
+
+    .. math::
+        z = \frac{x - m}{\sqrt{v + \epsilon}} r + d, \qquad
+        r = \sqrt{\frac{v + \epsilon}{V + \epsilon}}, \qquad
+        d = \frac{m - M}{\sqrt{V + \epsilon}}
+
+    without a gradient through :math:`r` and :math:`d`. The value of
+    :math:`z` is :math:`(x - M) / \sqrt{V + \epsilon}`, and the gradient is
+    that of a batch normalization, scaled by :math:`r`. A normalization with
+    the returned mean and variance has both.
+
+    Args:
+        batch: Mean and variance of the batch, with gradient.
+        estimates: Mean and variance whose values are returned.
+        eps: The eps of the normalization.
+        share: Share of this gradient: 0 leaves constants, 1 is batch
+            renormalization. The values do not depend on the share.
+
+    Shape:
+        - batch: :math:`(C)`, or :math:`(N, C)` for one batch per image.
+        - estimates: :math:`(C)`.
+        - Output: the shape of ``batch``.
+    """
+    batch_mean, batch_var = (t.to(estimates[0].dtype) for t in batch)
+    mean, var = estimates
+    # Differences of a tensor and its own value are 0, with a gradient.
+    mean_step = batch_mean - batch_mean.detach()
+    var_step = batch_var - batch_var.detach()
+    rate = share / (batch_var.detach() + eps)
+    offset = batch_mean.detach() - mean
+    return (
+        mean + share * mean_step - 0.5 * rate * offset * var_step,
+        var + rate * (var + eps) * var_step,
+    )

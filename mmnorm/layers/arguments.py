@@ -87,6 +87,34 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         _refuse(name, value, ' or '.join(map(repr, choices)))
 
 
+def check_estimate_grad(
+    estimate_grad: str | None, grad_share: float, estimate: bool, sync: object
+) -> None:
+    """Check the gradient of estimated statistics.
+
+    Args:
+        estimate_grad: None, ``'batch'`` or ``'image'``.
+        grad_share: A number from 0 to 1.
+        estimate: Whether the layer normalizes with estimates.
+        sync: How the layer synchronizes.
+
+    Raises:
+        ValueError: If one of them is wrong, or the gradient asked for does
+            not exist.
+    """
+    if estimate_grad not in (None, 'batch', 'image'):
+        wanted = "None, 'batch' or 'image'"
+        _refuse('estimate_grad', estimate_grad, wanted)
+    if not _is_number(grad_share) or not 0 <= grad_share <= 1:
+        _refuse('grad_share', grad_share, 'a number from 0 to 1')
+    if estimate_grad and (not estimate or sync == 'step'):
+        raise ValueError(
+            f'norm_cfg.estimate_grad={estimate_grad!r} with '
+            f'estimate={estimate} and sync={sync!r}: set estimate to True '
+            'and sync to True or False, or estimate_grad to None'
+        )
+
+
 def resolve_num_groups(num_groups: int | str, num_features: int) -> int:
     """Check ``num_groups``, or choose it for ``'auto'``.
 

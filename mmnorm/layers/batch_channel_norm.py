@@ -11,11 +11,12 @@ from mmnorm.registry import NORM_LAYERS
 from .arguments import (
     check_choice,
     check_common,
+    check_estimate_grad,
     check_group_size,
     check_momentum,
     resolve_num_groups,
 )
-from .batch_statistics import batch_statistics, keep_for_step
+from .batch_statistics import Gradient, batch_statistics, keep_for_step
 
 
 @NORM_LAYERS.register_module()
@@ -80,6 +81,13 @@ class BCN(nn.GroupNorm):
             weight and bias per channel.
         group_size: Processes that share statistics, in order of rank; None
             for all.
+        estimate_grad: The gradient of the estimates: None for constants, as
+            in the authors' code; ``'batch'`` for the gradient of the batch
+            of all processes, as in `Batch Renormalization
+            <https://arxiv.org/abs/1702.03275>`_; ``'image'`` for the
+            gradient as if each image were a batch, which no process has to
+            send. Values and evaluation do not depend on it.
+        grad_share: Share of that gradient, from 0 to 1.
 
     Shape:
         - Input: :math:`(N, C, *)`; N may be 0, and differ among processes,
@@ -111,11 +119,14 @@ class BCN(nn.GroupNorm):
         sync: bool | str = True,
         channel_affine: str = 'group',
         group_size: int | None = None,
+        estimate_grad: str | None = None,
+        grad_share: float = 1.0,
     ) -> None:
         check_common(num_features, eps, estimate=estimate)
         check_momentum(momentum)
         check_group_size(group_size)
         check_choice('channel_affine', channel_affine, ('group', 'channel'))
+        check_estimate_grad(estimate_grad, grad_share, estimate, sync)
         if not isinstance(sync, bool) and (sync != 'step' or not estimate):
             raise ValueError(
                 f'norm_cfg.sync={sync!r} with estimate={estimate}: set sync '
@@ -130,6 +141,8 @@ class BCN(nn.GroupNorm):
         self.sync = sync
         self.channel_affine = channel_affine
         self.group_size = group_size
+        self.estimate_grad = estimate_grad
+        self.grad_share = grad_share
         self.step_sums: Tensor | None = None
         # The batch norm is a child and not a base class, because tools that
         # fuse or convert batch norms would drop the channel part.
@@ -144,8 +157,11 @@ class BCN(nn.GroupNorm):
         else:
             kind = 'estimated' if self.estimate else 'unbiased'
             group_size = self.group_size if self.sync else 1
+            gradient = self.estimate_grad and Gradient(
+                self.estimate_grad, self.grad_share
+            )
             batch = batch_statistics(
-                bn, mean, var, num_pixels, kind, group_size
+                bn, mean, var, num_pixels, kind, group_size, gradient
             )
         return batch_channel_coefficients(
             mean,
@@ -213,7 +229,9 @@ class BCN(nn.GroupNorm):
         return (
             f'{self.num_channels}, num_groups={self.num_groups}, '
             f'eps={self.eps}, estimate={self.estimate}, sync={self.sync}, '
-            f'channel_affine={self.channel_affine!r}'
+            f'channel_affine={self.channel_affine!r}, '
+            f'estimate_grad={self.estimate_grad!r}, '
+            f'grad_share={self.grad_share}'
         )
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:

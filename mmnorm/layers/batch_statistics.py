@@ -1,13 +1,27 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Batch statistics to normalize with, over processes and over time."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from mmnorm.distributed.all_reduce import all_reduce
-from mmnorm.functional.statistics import batch_sums, update_statistics
+from mmnorm.functional.statistics import (
+    batch_sums,
+    moments_of,
+    update_statistics,
+    with_gradient_of,
+)
 
 from .recomputation import Call, recall, record
+
+
+class Gradient(NamedTuple):
+    """The gradient that running statistics get from a batch."""
+
+    of: str  # 'batch' of all processes, or each 'image'
+    share: float
 
 
 def batch_statistics(
@@ -17,14 +31,15 @@ def batch_statistics(
     num_pixels: int,
     kind: str,
     group_size: int | None,
+    gradient: Gradient | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance per channel to normalize with.
 
     In training they are those of the batch of all processes, with gradient,
-    or the running statistics which this batch has moved, without gradient.
-    If a channel has at most one value in all processes, it has no variance:
-    then the running statistics are used and not updated. In evaluation the
-    running statistics are used as they are.
+    or the running statistics which this batch has moved. If a channel has at
+    most one value in all processes, it has no variance: then the running
+    statistics are used and not updated. In evaluation the running statistics
+    are used as they are.
 
     Args:
         stats: Any module with ``running_mean``, ``running_var``,
@@ -38,38 +53,50 @@ def batch_statistics(
             that enters the running one.
         group_size: Processes that share statistics; None for all, 1 for
             this process alone.
+        gradient: The gradient of running statistics; None for constants.
 
     Shape:
         - mean, var: :math:`(N, C)`; N may be 0.
-        - Output: :math:`(C)` and :math:`(C)`.
+        - Output: :math:`(C)` and :math:`(C)`, or :math:`(N, C)` with the
+          gradient of each image.
     """
     if not stats.training:
         return stats.running_mean, stats.running_var
     estimated = kind == 'estimated'
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not estimated):
+    reads_batch = gradient is not None and gradient.of == 'batch'
+    constant = estimated and not reads_batch
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
         first = recall(stats)
-        if first is not None and estimated:
-            return first.running_mean, first.running_var
-        # A second run calls the same operators as the first one, because
-        # torch compares what both save for the backward.
-        total = all_reduce(
-            batch_sums(mean, var, num_pixels),
-            group_size,
-            None if first is None else first.total,
-        )
-        running = stats if first is None else first
-        result = update_statistics(
-            total,
-            running.running_mean,
-            running.running_var,
-            stats.num_batches_tracked,
-            stats.momentum,
-            kind,
-            first is None,
-        )
+        if first is not None and constant:
+            result = first.running_mean, first.running_var
+        else:
+            # A second run calls the same operators as the first run, because
+            # torch compares what both save for the backward.
+            total = all_reduce(
+                batch_sums(mean, var, num_pixels),
+                group_size,
+                None if first is None else first.total,
+            )
+            running = stats if first is None else first
+            result = update_statistics(
+                total.detach() if estimated else total,
+                running.running_mean,
+                running.running_var,
+                stats.num_batches_tracked,
+                stats.momentum,
+                kind,
+                first is None,
+            )
     if first is None:
         record(stats, lambda: _call(total, stats))
-    return result
+    if gradient is None:
+        return result
+    if reads_batch:
+        *batch, count = moments_of(total)
+        share = gradient.share * (count > 1).to(mean.dtype)
+    else:
+        batch, share = (mean, var), gradient.share * (num_pixels > 1)
+    return with_gradient_of(batch, result, stats.eps, share)
 
 
 @torch.no_grad()

@@ -28,6 +28,8 @@ SYNCHRONIZED = (
     'BCN estimate',
     'BCN batch',
     'BCN per channel',
+    'BCN gradient of batch',
+    'BCN gradient of image',
     'SN',
 )
 SHAPES = {
@@ -200,6 +202,8 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('SyncBN', [1, 1]),
         ('BCN batch', [1, 1]),
         ('BCN estimate', [1, 0]),
+        ('BCN gradient of batch', [1, 1]),
+        ('BCN gradient of image', [1, 0]),
         ('SN', [1, 1]),
         ('SN without BN', [0, 0]),
         ('GN', [0, 0]),

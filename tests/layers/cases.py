@@ -26,6 +26,14 @@ LAYERS = {
         partial(BCN, num_groups=4, channel_affine='channel', momentum=0.3),
         reference.bcn,
     ),
+    'BCN gradient of batch': (
+        partial(BCN, num_groups=4, estimate_grad='batch'),
+        reference.bcn,
+    ),
+    'BCN gradient of image': (
+        partial(BCN, num_groups=4, estimate_grad='image', grad_share=0.5),
+        reference.bcn,
+    ),
     'SN': (SN, reference.sn),
     'SN without BN': (partial(SN, use_bn=False), reference.sn),
 }

@@ -17,6 +17,8 @@ WRONG = (
     ('num_groups', (0, -4, 2.0, 'all', None, True), ('BCN', 'GN')),
     ('estimate', ('yes', 1, None), ('BCN',)),
     ('channel_affine', ('plane', None, True), ('BCN',)),
+    ('estimate_grad', ('pixel', True, 1), ('BCN',)),
+    ('grad_share', (2, -0.5, '1', None), ('BCN',)),
     ('sync', ('often', 1, None), ('BCN', 'SN')),
     ('use_bn', ('no', 0, None), ('SN',)),
     ('affine', ('no', 0, None), ('GN',)),

@@ -30,6 +30,8 @@ def supports(function: str, mean: Tensor, *args: object) -> bool:
         pooled = 1
     elif function != 'switchable_coefficients':
         pooled = num_channels // args[1]  # num_groups
+    if function == 'batch_channel_coefficients' and args[2][0].dim() > 1:
+        return False  # statistics per image
     return (
         mean.dtype == torch.float32
         and num_channels > 0
