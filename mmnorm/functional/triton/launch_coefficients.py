@@ -25,13 +25,16 @@ MAX_POOLED = 2048
 def supports(function: str, mean: Tensor, *args: object) -> bool:
     """Return whether the kernel of a function supports these arguments."""
     num_channels = mean.shape[1]
-    pooled = num_channels
-    if function == 'batch_coefficients':
-        pooled = 1
-    elif function != 'switchable_coefficients':
+    if function == 'switchable_coefficients':
+        pooled, batch_mean = num_channels, None
+    elif function == 'batch_coefficients':
+        pooled, batch_mean = 1, args[0]
+    else:
         pooled = num_channels // args[1]  # num_groups
-    if function == 'batch_channel_coefficients' and args[2][0].dim() > 1:
-        return False  # statistics per image
+        has_batch = function == 'batch_channel_coefficients'
+        batch_mean = args[2][0] if has_batch else None
+    if batch_mean is not None and batch_mean.dim() > 1:
+        return False  # statistics of each image
     return (
         mean.dtype == torch.float32
         and num_channels > 0
