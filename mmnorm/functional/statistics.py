@@ -144,8 +144,8 @@ def with_gradient_of(
         - estimates: :math:`(C)`.
         - Output: the shape of ``batch``.
     """
-    batch_mean, batch_var = (t.to(estimates[0].dtype) for t in batch)
     mean, var = estimates
+    batch_mean, batch_var = batch[0].to(mean.dtype), batch[1].to(mean.dtype)
     # Differences of a tensor and its own value are 0, with a gradient.
     mean_step = batch_mean - batch_mean.detach()
     var_step = batch_var - batch_var.detach()

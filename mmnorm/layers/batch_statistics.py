@@ -92,7 +92,8 @@ def batch_statistics(
     if gradient is None:
         return result
     if reads_batch:
-        *batch, count = moments_of(total)
+        batch_mean, batch_var, count = moments_of(total)
+        batch = batch_mean, batch_var
         share = gradient.share * (count > 1).to(mean.dtype)
     else:
         batch, share = (mean, var), gradient.share * (num_pixels > 1)
