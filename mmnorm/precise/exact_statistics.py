@@ -139,7 +139,8 @@ class _InputSums:
 
     def _add_and_estimate(self, layer: BCN, args: tuple[Tensor]) -> None:
         sums = input_sums(args[0])
-        group_size = layer.group_size if layer.sync else 1
+        # With sync='step' a forward does not communicate.
+        group_size = layer.group_size if layer.sync is True else 1
         pooled = all_reduce(sums, group_size)
         finite = pooled.isfinite().all()
         self._add(sums, finite)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmnorm import BCN, SN, SyncBN
 from mmnorm.precise.exact_statistics import StatisticsChange, recalibrate
 from tests import reference
+from tests.distributed.test_sync import record_all_reduces
 from tests.layers.cases import assert_same
 
 from .networks import (
@@ -135,6 +136,20 @@ def test_norms_without_synchronization_end_equal(ranks, name):
     recalibrate(net, batches)
     norm = {k: v for k, v in statistics(net).items() if k.startswith('1.')}
     assert_same({key: first[key] for key in norm}, norm, 1e-10)
+
+
+def number_of_all_reduces(rank: int, name: str, batches: list[Tensor]) -> int:
+    with record_all_reduces() as sizes:
+        recalibrate(build(name), ragged(rank, batches)[rank:])
+    return len(sizes)
+
+
+@pytest.mark.parametrize('name', ['BatchNorm', 'BCN step'])
+def test_processes_with_other_numbers_of_batches_do_not_wait(ranks, name):
+    # Only the sums at the end are pooled. A forward that communicates would
+    # wait for a batch that the other process does not have.
+    seen = ranks(2).run(number_of_all_reduces, name, make_batches(3))
+    assert seen == [1, 1]
 
 
 def test_inputs_without_pixels():
