@@ -67,9 +67,7 @@ def batch_statistics(
     constant = estimated and not reads_batch
     with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
         first = recall(stats)
-        if first is not None and constant:
-            result = first.running_mean, first.running_var
-        else:
+        if first is None or not constant:
             # A second run calls the same operators as the first run, because
             # torch compares what both save for the backward.
             total = all_reduce(
@@ -77,6 +75,9 @@ def batch_statistics(
                 group_size,
                 None if first is None else first.total,
             )
+        if first is not None and estimated:
+            result = first.running_mean, first.running_var
+        else:
             running = stats if first is None else first
             result = update_statistics(
                 total.detach() if estimated else total,
