@@ -3,12 +3,12 @@
 
 import argparse
 from collections import Counter
-from pathlib import Path
-
-from mmengine.config import Config, DictAction
-from mmengine.registry import MODELS, init_default_scope
 
 from mmnorm import BCN, SN, SyncBN
+from mmnorm.config.build_model import build_model
+from mmnorm.config.errors import ConfigError
+from mmnorm.config.files import read_config
+from mmnorm.config.options import OptionAction
 from mmnorm.engine.runner.launch import fail
 
 BYTES = 8  # The numbers are float64.
@@ -16,11 +16,11 @@ BYTES = 8  # The numbers are float64.
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
+    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         default={},
         help='settings that override the config',
     )
@@ -29,13 +29,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        fail(f'config {args.config!r} does not exist or is not a file')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    try:
+        model = build_model(read_config(args.config, args.cfg_options))
+    except ConfigError as error:
+        fail(str(error))
     # Frozen stages and norm_eval keep some norms of the model in evaluation.
-    model = MODELS.build(cfg.model).train()
+    model.train()
     norms = [m for m in model.modules() if isinstance(m, (BCN, SN, SyncBN))]
     sizes = Counter(
         len(stats.running_mean)
