@@ -89,7 +89,8 @@ def fold(model: nn.Module, *args: Any, **kwargs: Any) -> Folds:
             for models of mmdet and mmseg.
 
     Returns:
-        What was folded and what was kept, with the reasons.
+        The layers that were folded and those that were kept, with the
+        reasons.
 
     Raises:
         ValueError: If a norm of the model is in training mode. The model

@@ -21,7 +21,8 @@ def all_reduce(
 ) -> Tensor:
     """Sum over the processes of a group, with one all-reduce each way.
 
-    Without a process group, and in a group of one, return the input itself.
+    If there is no process group, or one process per group, the result is the
+    input itself.
 
     Args:
         sums: The sums of this process.
