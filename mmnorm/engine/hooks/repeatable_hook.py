@@ -2,12 +2,14 @@
 """Training with the same result whether or not it was interrupted."""
 
 import random
+from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmnorm.registry import HOOKS
 
@@ -20,8 +22,9 @@ class RepeatableHook(Hook):
     schedules and the seed, but not the state of the random numbers. Sampled
     proposals and augmentations then differ from those of an uninterrupted
     run. With this hook both runs are equal, for any number of processes, if
-    the run resumes at the start of an epoch and loads data in the main
-    process (``num_workers=0``). With workers, only the augmentations differ.
+    data are loaded in the main process (``num_workers=0``) and the run
+    resumes at the start of an epoch, or anywhere in a training by iterations.
+    With workers, only the augmentations differ.
 
     Example::
 
@@ -33,6 +36,12 @@ class RepeatableHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         self._seed(runner, runner.iter)
+        loop = runner.train_loop
+        if isinstance(loop, IterBasedTrainLoop):
+            # A resumed run first skips the batches that it has seen. Then
+            # the random numbers must go with the batch, not with the step.
+            batches = loop.dataloader_iterator
+            loop.dataloader_iterator = self._seeded(runner, batches)
 
     def after_train_iter(
         self,
@@ -45,6 +54,11 @@ class RepeatableHook(Hook):
 
     def after_val(self, runner: Runner) -> None:
         self._seed(runner, runner.iter)
+
+    def _seeded(self, runner: Runner, batches: Iterator) -> Iterator:
+        for number in count():
+            self._seed(runner, number)
+            yield next(batches)
 
     def _seed(self, runner: Runner, step: int) -> None:
         number = step * get_world_size() + get_rank()
