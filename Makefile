@@ -2,6 +2,8 @@
 # make test   run the test suite, in two processes with one thread each
 # make lint   check the code with ruff, and the texts
 # make bench  time every norm beside torch's, the authors' and others'
+# make study STUDY=gradient-detection
+#             train what a study of studies/plans lacks, and write the tables
 # make test-torch TORCH=2.1.2
 #             test layers and synchronization with another torch, without mmcv
 #
@@ -17,7 +19,7 @@ TORCH_VENV := .venv-torch-$(TORCH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: demo test lint bench test-torch env
+.PHONY: demo test lint bench study test-torch env
 .DEFAULT_GOAL := test
 
 env:
@@ -36,6 +38,10 @@ lint: env
 
 bench: env
 	$(BIN)/python -m benchmarks.norms
+
+study: env
+	$(BIN)/python -m studies.run "$(STUDY)"
+	$(BIN)/python -m studies.report
 
 test-torch:
 	@tools/dev/create_torch_env.sh "$(TORCH)" $(TORCH_VENV)

@@ -37,7 +37,7 @@ def config_of(cell: Cell, plan: Plan) -> Config:
     cfg.default_hooks.checkpoint.update(
         by_epoch=False,
         interval=max(cell.steps // CHECKPOINTS, 1),
-        max_keep_ckpts=1,
+        max_keep_ckpts=2,
         save_best=None,
     )
     cfg.log_processor.by_epoch = False
@@ -62,12 +62,14 @@ def _replace_norm(node: Any, norm_cfg: dict, conv_cfg: dict | None) -> None:
 
 
 def _stretch(cfg: Config, steps: int) -> None:
-    # The same schedule in another number of steps, with one evaluation.
+    # The same schedule in another number of steps, with one evaluation. No
+    # part of the schedule is shorter than a step.
     old = max(scheduler.get('end', 0) for scheduler in cfg.param_scheduler)
     for scheduler in cfg.param_scheduler:
         for key in STEPS:
-            if key in scheduler:
-                scheduler[key] = round(scheduler[key] * steps / old)
+            if scheduler.get(key):
+                scaled = round(scheduler[key] * steps / old)
+                scheduler[key] = max(scaled, 1)
     cfg.train_cfg = dict(
         type='IterBasedTrainLoop', max_iters=steps, val_interval=steps
     )

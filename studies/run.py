@@ -6,7 +6,6 @@ cell are appended to studies/results/STUDY.csv when its training ends.
 """
 
 import argparse
-import fcntl
 import os
 import signal
 import subprocess
@@ -20,9 +19,10 @@ import torch
 from mmnorm.config.errors import ConfigError
 from mmnorm.engine.runner.launch import fail
 
-from .cell import config_of, results_of
+from .cell import results_of
 from .plan import PLANS, ROOT, Cell, Plan, read_plan
 from .results_file import append_rows, read_rows
+from .training import start
 
 RESULTS = ROOT / 'studies/results'
 
@@ -59,11 +59,11 @@ def parse_args() -> argparse.Namespace:
 
 def find_plan(name: str) -> Path:
     """Return the path of a plan; a word names one of studies/plans."""
-    for path in (Path(name), PLANS / f'{name}.yml'):
-        if path.is_file():
-            return path
-    known = ', '.join(sorted(path.stem for path in PLANS.glob('*.yml')))
-    fail(f'{name!r} is no study: give a file, or one of {known}')
+    found = [p for p in (Path(name), PLANS / f'{name}.yml') if p.is_file()]
+    if not found:
+        known = ', '.join(sorted(path.stem for path in PLANS.glob('*.yml')))
+        fail(f'{name!r} is no study: give a file, or one of {known}')
+    return found[0]
 
 
 def default_workers() -> int:
@@ -90,52 +90,7 @@ def device() -> str:
     return names[0].partition(': ')[2] if names else 'CPU'
 
 
-def start(
-    cell: Cell, plan: Plan, work_dir: Path, worker: int
-) -> subprocess.Popen | None:
-    """Start or resume the training of a cell.
-
-    Returns:
-        The process, or None if another process trains this cell.
-    """
-    work_dir.mkdir(parents=True, exist_ok=True)
-    lock = (work_dir / 'lock').open('w')
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    config = work_dir / f'{cell.study}.py'
-    config_of(cell, plan).dump(config)
-    command = [sys.executable]
-    if cell.processes > 1:
-        command += ['-m', 'torch.distributed.run', '--standalone']
-        command += [f'--nproc-per-node={cell.processes}']
-    command += [ROOT / 'tools/train.py', config, '--work-dir', work_dir]
-    command += ['--resume']
-    if cell.processes > 1:
-        command += ['--launcher', 'pytorch']
-    environment = os.environ | {'OMP_NUM_THREADS': '1'}
-    environment['PYTHONPATH'] = os.pathsep.join(
-        [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
-    )
-    if torch.cuda.is_available():
-        environment['CUDA_VISIBLE_DEVICES'] = str(worker)
-    with (work_dir / 'log.txt').open('a') as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            # The training holds the lock even if this process is killed.
-            pass_fds=[lock.fileno()],
-            start_new_session=True,
-        )
-    lock.close()
-    return process
-
-
-def rows_of(cell: Cell, results: dict, memory_mb: float) -> list[dict]:
+def rows_of(cell: Cell, results: dict, memory_mb: float | None) -> list[dict]:
     """Return the rows of a cell, one per metric."""
     seconds = results.pop('seconds')
     memory_mb = results.pop('memory_mb') or memory_mb
@@ -191,20 +146,24 @@ class Study:
                 cell, process, worker = self.running.pop(pid)
                 process.returncode = os.waitstatus_to_exitcode(status)
                 self.free.append(worker)
-                failures += not self._end(cell, usage.ru_maxrss / 1024)
+                if not self._end(cell, usage.ru_maxrss / 1024):
+                    failures += 1
+                    log = self._work_dir(cell) / 'log.txt'
+                    self._say(cell, f'failed; the end of {log} says why')
         finally:
             for _, process, _ in self.running.values():
                 os.killpg(process.pid, signal.SIGTERM)
         return failures
 
     def _fill(self) -> bool:
-        # Starts cells while a worker is free; says whether it started one.
+        # Starts cells while a worker is free; says whether it did.
         started = False
         while self.waiting and self.free:
             cell = self.waiting.pop(0)
-            process = start(
-                cell, self.plan, self._work_dir(cell), self.free[0]
-            )
+            if self._end(cell):  # a killed process has not written the row
+                continue
+            work_dir = self._work_dir(cell)
+            process = start(cell, self.plan, work_dir, self.free[0])
             if process is None:
                 self._say(cell, 'another process trains this cell')
                 continue
@@ -212,12 +171,11 @@ class Study:
             started = True
         return started
 
-    def _end(self, cell: Cell, memory_mb: float) -> bool:
+    def _end(self, cell: Cell, memory_mb: float | None = None) -> bool:
+        # Writes the rows of a training, if it is complete.
         work_dir = self._work_dir(cell)
         values = results_of(cell, self.plan, work_dir)
         if values is None:
-            log = work_dir / 'log.txt'
-            self._say(cell, f'failed; the reason is at the end of {log}')
             return False
         self.ended += 1
         said = ', '.join(f'{name} {v:.4g}' for name, v in values.items())

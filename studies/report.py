@@ -1,0 +1,168 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Write the tables of docs/evidence.md and the plots of all studies.
+
+Each table has the mean over the seeds with a bootstrap interval of 95 %, the
+differences to GN and BN of the same seeds, and every single run. A cell that
+nobody has trained yet is a dash.
+"""
+
+import argparse
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from .page import replace_marked
+from .plan import PLANS, ROOT, Cell, Plan, read_plan
+from .plot import draw
+from .results_file import read_rows
+
+PAGE = ROOT / 'docs/evidence.md'
+RESULTS = ROOT / 'studies/results'
+PEERS = ('GN', 'BN')
+
+
+class Series(NamedTuple):
+    """The runs of one norm and setting, by seed; NaN is not trained yet."""
+
+    cell: Cell  # of the first seed
+    values: np.ndarray
+
+
+def series_of(
+    plan: Plan, rows: dict, network: str, metric: str
+) -> list[Series]:
+    """Return the series of a network's metric in the order of the plan."""
+    runs: dict[Cell, list[float]] = {}
+    for cell in plan.cells:
+        if cell.network != network:
+            continue
+        row = rows.get((cell, metric))
+        value = np.nan if row is None else row['value']
+        runs.setdefault(cell._replace(seed=0), []).append(value)
+    return [Series(cell, np.array(values)) for cell, values in runs.items()]
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean, and the ends of its bootstrap interval of 95 %.
+
+    The ends are NaN with fewer than two values.
+    """
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return (*values, *[np.nan] * 3)[:3]
+    if np.ptp(values) == 0:
+        return values[0], values[0], values[0]
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=9999,
+        method='percentile',
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return values.mean(), found.low, found.high
+
+
+def digits_of(metric: str) -> int:
+    """Return the digits after the point: AP is a share, mIoU in percent."""
+    return 3 if metric.endswith('AP') else 1
+
+
+def with_interval(values: np.ndarray, metric: str, sign: str = '') -> str:
+    """Format a mean with its interval."""
+    form = f'{sign}.{digits_of(metric)}f'
+    mean, low, high = interval(values)
+    if np.isnan(mean):
+        return '–'
+    if np.isnan(low):
+        return f'{mean:{form}}'
+    return f'{mean:{form}} [{low:{form}}, {high:{form}}]'
+
+
+def peers_of(one: Series, series: Iterable[Series]) -> dict[str, Series]:
+    """Return the series of GN and BN under the conditions of another one."""
+    alike = one.cell._asdict()
+    return {
+        other.cell.norm: other
+        for other in series
+        if other.cell.norm in PEERS
+        and other.cell._asdict()
+        == alike | {'norm': other.cell.norm, 'setting': 'default'}
+    }
+
+
+def difference(one: Series, peer: Series | None, metric: str) -> str:
+    """Format the mean difference of two series over the seeds of both."""
+    if peer is None or peer.cell == one.cell:
+        return ''
+    both = min(len(one.values), len(peer.values))
+    return with_interval(
+        one.values[:both] - peer.values[:both], metric, sign='+'
+    )
+
+
+def table(series: list[Series], metric: str) -> str:
+    """Return the table of a metric."""
+    titles = ['norm', 'setting', 'images', metric]
+    titles += [f'over {peer}' for peer in PEERS] + ['runs']
+    lines = [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|']
+    for one in series:
+        cell, peers = one.cell, peers_of(one, series)
+        digits = digits_of(metric)
+        runs = (
+            '–' if np.isnan(value) else f'{value:.{digits}f}'
+            for value in one.values
+        )
+        columns = [
+            cell.norm,
+            '' if cell.setting == 'default' else cell.setting,
+            str(cell.images_per_step)
+            + (f' on {cell.processes}' if cell.processes > 1 else ''),
+            with_interval(one.values, metric),
+            *(difference(one, peers.get(peer), metric) for peer in PEERS),
+            ' '.join(runs),
+        ]
+        lines.append(f'| {" | ".join(columns)} |')
+    return '\n'.join(lines)
+
+
+def report(plan: Plan, rows: dict) -> str:
+    """Return the tables of a study, and how much of it is trained."""
+    filled = sum(cell in {key[0] for key in rows} for cell in plan.cells)
+    parts = [f'{filled} of {len(plan.cells)} trainings are done.']
+    for name, network in plan.networks.items():
+        for metric in network['metrics']:
+            series = series_of(plan, rows, name, metric)
+            title = f'{name} on {network["data"]}, {metric}'
+            parts += [f'*{title}*', table(series, metric)]
+    return '\n\n'.join(parts)
+
+
+def panels(plan: Plan, rows: dict) -> dict[str, tuple[str, list[Series]]]:
+    """Return the first metric of each network and its series, by title."""
+    drawn = {}
+    for name, network in plan.networks.items():
+        metric = next(iter(network['metrics']))
+        title = f'{name} on {network["data"]}'
+        drawn[title] = metric, series_of(plan, rows, name, metric)
+    return drawn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog='python -m studies.report', description=__doc__
+    )
+    parser.parse_args()
+    page = PAGE.read_text()
+    for path in sorted(PLANS.glob('*.yml')):
+        plan = read_plan(path)
+        rows = read_rows(RESULTS / f'{plan.study}.csv')
+        page = replace_marked(page, plan.study, report(plan, rows))
+        draw(panels(plan, rows), interval, RESULTS / f'{plan.study}.png')
+        print(f'{plan.study}: {report(plan, rows).splitlines()[0]}')
+    PAGE.write_text(page)
+
+
+if __name__ == '__main__':
+    main()

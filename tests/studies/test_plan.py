@@ -1,0 +1,146 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""A plan lists its trainings, and a training has the norm of its cell."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmnorm.config.errors import ConfigError
+from studies.cell import config_of
+from studies.plan import PLANS, read_plan
+from studies.results_file import append_rows, read_rows
+
+MINI = 'configs/mini/mask-rcnn_r18_fpn_gn-all_1xb1-3e_mini-coco.py'
+TEXT = f"""
+networks:
+  net:
+    data: mini COCO
+    config: {MINI}
+    images: 1200
+    metrics: {{box AP: coco/bbox_mAP}}
+norms:
+  GN: {{norm_cfg: {{type: GN, num_groups: 8}}}}
+  BCN+WS:
+    norm_cfg: {{type: mmnorm.BCN, num_groups: 8}}
+    conv_cfg: {{type: mmnorm.ConvWS}}
+settings:
+  r=0.5:
+    norm_cfg: {{momentum: 0.5}}
+    options: {{optim_wrapper.clip_grad.max_norm: 1}}
+cells:
+  - {{norms: [GN], images_per_step: [1, 4], seeds: 2}}
+  - norms: [BCN+WS]
+    settings: [r=0.5]
+    images_per_step: [4]
+    processes: [2]
+    lr_factors: [0.5]
+"""
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    path = tmp_path / 'toy.yml'
+    path.write_text(TEXT)
+    return path
+
+
+def test_cells(path):
+    cells = read_plan(path).cells
+    # The columns are norm, setting, images, processes, seed, lr and steps.
+    assert [cell[3:] for cell in cells] == [
+        ('GN', 'default', 1, 1, 0, '0.001', 1200),
+        ('GN', 'default', 4, 1, 0, '0.004', 300),
+        ('BCN+WS', 'r=0.5', 4, 2, 0, '0.002', 300),
+        ('GN', 'default', 1, 1, 1, '0.001', 1200),
+        ('GN', 'default', 4, 1, 1, '0.004', 300),
+    ]
+    assert {cell[:3] for cell in cells} == {('toy', 'net', 'mini COCO')}
+    assert len({cell.name for cell in cells}) == 5
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'sentence'),
+    [
+        ('norms: [GN]', 'norms: [BN]', "'BN', which is not one of its norms"),
+        ('seeds: 2', 'seed: 2', "has the key 'seed' in cells: use one of"),
+        ('conv_cfg', 'cfg', "has the key 'cfg' in norms: use one of"),
+        ('networks:\n', 'nets:\n', 'is no plan: give it the keys'),
+        ('[4]', '[3]', '3 images per step on 2 processes: give a multiple'),
+        ('norms:\n', '- norms:\n', 'is no readable plan'),
+    ],
+)
+def test_mistakes(path, old, new, sentence):
+    path.write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        read_plan(path)
+
+
+def test_missing_plan(tmp_path):
+    with pytest.raises(ConfigError, match='is no readable plan'):
+        read_plan(tmp_path / 'none.yml')
+
+
+def norms_in(node: object) -> list[dict]:
+    if isinstance(node, dict):
+        own = [node] if node.get('norm_cfg') else []
+        return own + [n for v in node.values() for n in norms_in(v)]
+    if isinstance(node, (list, tuple)):
+        return [n for member in node for n in norms_in(member)]
+    return []
+
+
+def test_config(path, tmp_path):
+    plan = read_plan(path)
+    written = tmp_path / 'written.py'
+    config_of(plan.cells[2], plan).dump(written)
+    cfg = Config.fromfile(written)
+    parts = norms_in(cfg.model)
+    assert len(parts) == 4  # backbone, neck and two heads
+    for part in parts:
+        assert part.norm_cfg == dict(
+            type='mmnorm.BCN', num_groups=8, momentum=0.5
+        )
+        assert part.conv_cfg == dict(type='mmnorm.ConvWS')
+    assert cfg.train_dataloader.batch_size == 2
+    assert cfg.optim_wrapper.optimizer.lr == 0.002
+    assert cfg.optim_wrapper.clip_grad.max_norm == 1
+    assert cfg.train_cfg.max_iters == cfg.train_cfg.val_interval == 300
+    warm_up, decay = cfg.param_scheduler
+    assert (warm_up.end, decay.begin, decay.end) == (25, 25, 300)
+    assert cfg.randomness == dict(seed=0)
+
+
+def test_norm_of_the_base_does_not_stay(path):
+    plan = read_plan(path)
+    for part in norms_in(config_of(plan.cells[0], plan).model):
+        assert part.norm_cfg == dict(type='GN', num_groups=8)
+        assert part.get('conv_cfg') is None
+
+
+@pytest.mark.parametrize('plan', sorted(PLANS.glob('*.yml')), ids=str)
+def test_plans_of_the_repository(plan):
+    plan = read_plan(plan)
+    names = [cell.name for cell in plan.cells]
+    assert len(set(names)) == len(names) > 0
+    for cell in {c._replace(seed=0): c for c in plan.cells}.values():
+        assert config_of(cell, plan).model
+
+
+def test_unfinished_line_is_no_row(path, tmp_path):
+    first, second = read_plan(path).cells[:2]
+    results = tmp_path / 'results/toy.csv'
+
+    def row(cell, value) -> dict:
+        measured = {'metric': 'box AP', 'value': value, 'seconds': 1}
+        return cell._asdict() | measured
+
+    append_rows(results, [row(first, 0.5)])
+    whole = results.read_text()
+    results.write_text(whole + 'toy,net,mini CO')
+    assert list(read_rows(results)) == [(first, 'box AP')]
+    append_rows(results, [row(second, 0.25)])
+    values = {key[0]: r['value'] for key, r in read_rows(results).items()}
+    assert values == {first: 0.5, second: 0.25}
+    assert results.read_text().startswith(whole)
