@@ -16,15 +16,17 @@ CHECKPOINTS = 8
 
 
 def config_of(cell: Cell, plan: Plan) -> Config:
-    """Return the config of a cell: its network's, with the cell's norm.
+    """Return the config of a cell: that of its task, with its norm.
 
     The norm replaces each ``norm_cfg`` of the model. The training sees as
     many images as the plan says, whatever the number per step.
     """
-    network = plan.networks[cell.network]
+    task = plan.tasks[cell.network, cell.data]
     norm, setting = plan.norms[cell.norm], plan.settings[cell.setting]
-    cfg = Config.fromfile(ROOT / network['config'])
+    cfg = Config.fromfile(ROOT / task['config'])
     norm_cfg = norm['norm_cfg'] | setting.get('norm_cfg', {})
+    if norm_cfg.get('num_groups') == 'task':
+        norm_cfg['num_groups'] = task['num_groups']
     _replace_norm(cfg.model, norm_cfg, norm.get('conv_cfg'))
 
     loader = cfg.train_dataloader
@@ -90,7 +92,7 @@ def results_of(
         or records[-1]['step'] < cell.steps
     ):
         return None
-    metrics = plan.networks[cell.network]['metrics']
+    metrics = plan.tasks[cell.network, cell.data]['metrics']
     values = {name: records[-1].get(key, 0) for name, key in metrics.items()}
     steps = [record for record in records if 'loss' in record]
     times = [record['time'] for record in steps]

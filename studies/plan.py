@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""A plan names the trainings of a study; each training is a cell."""
+"""A plan lists the trainings of a study; each training is a cell."""
 
 from itertools import product
 from pathlib import Path
@@ -12,15 +12,23 @@ from mmnorm.config.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 PLANS = ROOT / 'studies/plans'
+# A name means the same in all studies, so that they share their trainings.
+DEFINITIONS = ROOT / 'studies/definitions.yml'
+TABLES = ('tasks', 'norms', 'settings')
 KEYS = {
-    '': {'about', 'networks', 'norms', 'settings', 'cells'},
-    'networks': {'data', 'config', 'images', 'metrics'},
+    '': {'about', 'cells', *TABLES},
+    'tasks': {
+        'network',
+        'data',
+        'config',
+        'images',
+        'num_groups',
+        'metrics',
+    },
     'norms': {'norm_cfg', 'conv_cfg'},
     'settings': {'norm_cfg', 'options'},
     'cells': {
-        'networks',
-        'norms',
-        'settings',
+        *TABLES,
         'images_per_step',
         'processes',
         'lr_factors',
@@ -32,7 +40,6 @@ KEYS = {
 class Cell(NamedTuple):
     """One training, by the columns that a results file has for it."""
 
-    study: str
     network: str
     data: str
     norm: str
@@ -59,10 +66,18 @@ class Cell(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A study: its cells, and what their names stand for."""
+    """A study: its cells, and what their names stand for.
+
+    Attributes:
+        study: The name of the study.
+        tasks: Networks and their data, by the names of both.
+        norms: The ``norm_cfg`` and the ``conv_cfg`` of each norm.
+        settings: What changes a norm or its training.
+        cells: The trainings, all of the first seed first.
+    """
 
     study: str
-    networks: dict[str, dict]
+    tasks: dict[tuple[str, str], dict]
     norms: dict[str, dict]
     settings: dict[str, dict]
     cells: list[Cell]
@@ -73,22 +88,19 @@ def read_plan(path: Path) -> Plan:
 
     Args:
         path: A file in YAML, such as those in studies/plans. The key
-            ``cells`` holds a list of grids.
+            ``cells`` holds a list of grids. Names are those of
+            studies/definitions.yml, or of the file itself.
 
     Raises:
         ConfigError: If the file has an unknown key or an unknown name.
     """
-    try:
-        plan = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f'{path} is no readable plan: {error}') from None
-    if not isinstance(plan, dict) or not {'networks', 'cells'} <= plan.keys():
+    plan, definitions = _read(path), _read(DEFINITIONS)
+    if not isinstance(plan, dict) or not plan.get('cells'):
         raise ConfigError(
-            f'{path} is no plan: give it the keys networks, norms and cells'
+            f'{path} is no plan: give it the key cells, with a list of grids'
         )
     _check(path, '', plan)
-    tables = {key: plan.get(key) or {} for key in ('networks', 'norms')}
-    tables['settings'] = {'default': {}} | (plan.get('settings') or {})
+    tables = {key: definitions[key] | (plan.get(key) or {}) for key in TABLES}
     for key, table in tables.items():
         for entry in table.values():
             _check(path, key, entry)
@@ -96,31 +108,40 @@ def read_plan(path: Path) -> Plan:
     for grid in plan['cells']:
         _check(path, 'cells', grid)
         cells += _cells(path, grid, tables)
-    # The first seed of all settings is there before the second of any.
     cells = sorted(dict.fromkeys(cells), key=lambda cell: cell.seed)
-    return Plan(path.stem, *tables.values(), cells)
+    tasks = {(t['network'], t['data']): t for t in tables['tasks'].values()}
+    return Plan(path.stem, tasks, tables['norms'], tables['settings'], cells)
+
+
+def learning_rate(config: str, images: int) -> float:
+    """Return the learning rate for a number of images, by the linear rule."""
+    cfg = Config.fromfile(ROOT / config)
+    base = cfg.auto_scale_lr.base_batch_size
+    return cfg.optim_wrapper.optimizer.lr * images / base
+
+
+def _read(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f'{path} is no readable plan: {error}') from None
 
 
 def _cells(path: Path, grid: dict, tables: dict[str, dict]) -> list[Cell]:
-    names = {'settings': ['default']} | {
-        key: list(table) for key, table in tables.items() if key != 'settings'
-    }
-    for key in names:
-        names[key] = grid.get(key, names[key])
-        for name in names[key]:
+    names = {key: grid.get(key, ['default']) for key in TABLES}
+    for key, chosen in names.items():
+        for name in chosen:
             if name not in tables[key]:
                 raise ConfigError(
                     f'{path} has a cell with {name!r}, which is not one of '
-                    f'its {key}: {", ".join(tables[key])}'
+                    f'the {key}: {", ".join(tables[key])}'
                 )
     cells = []
-    for seed, network, images, processes, norm, setting, factor in product(
+    for seed, images, processes, task, norm, setting, factor in product(
         range(grid.get('seeds', 1)),
-        names['networks'],
         grid.get('images_per_step', [1]),
         grid.get('processes', [1]),
-        names['norms'],
-        names['settings'],
+        *names.values(),
         grid.get('lr_factors', [1]),
     ):
         if images % processes:
@@ -128,12 +149,11 @@ def _cells(path: Path, grid: dict, tables: dict[str, dict]) -> list[Cell]:
                 f'{path} has a cell with {images} images per step on '
                 f'{processes} processes: give a multiple of {processes}'
             )
-        entry = tables['networks'][network]
+        entry = tables['tasks'][task]
         lr = learning_rate(entry['config'], images) * factor
         cells.append(
             Cell(
-                path.stem,
-                network,
+                entry['network'],
                 entry['data'],
                 norm,
                 setting,
@@ -145,13 +165,6 @@ def _cells(path: Path, grid: dict, tables: dict[str, dict]) -> list[Cell]:
             )
         )
     return cells
-
-
-def learning_rate(config: str, images: int) -> float:
-    """Return the learning rate for a number of images, by the linear rule."""
-    cfg = Config.fromfile(ROOT / config)
-    base = cfg.auto_scale_lr.base_batch_size
-    return cfg.optim_wrapper.optimizer.lr * images / base
 
 
 def _check(path: Path, key: str, entry: dict) -> None:

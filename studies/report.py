@@ -30,13 +30,11 @@ class Series(NamedTuple):
     values: np.ndarray
 
 
-def series_of(
-    plan: Plan, rows: dict, network: str, metric: str
-) -> list[Series]:
-    """Return the series of a network's metric in the order of the plan."""
+def series_of(plan: Plan, rows: dict, task: dict, metric: str) -> list[Series]:
+    """Return the series of a task's metric in the order of the plan."""
     runs: dict[Cell, list[float]] = {}
     for cell in plan.cells:
-        if cell.network != network:
+        if (cell.network, cell.data) != (task['network'], task['data']):
             continue
         row = rows.get((cell, metric))
         value = np.nan if row is None else row['value']
@@ -129,24 +127,29 @@ def table(series: list[Series], metric: str) -> str:
 
 def report(plan: Plan, rows: dict) -> str:
     """Return the tables of a study, and how much of it is trained."""
-    filled = sum(cell in {key[0] for key in rows} for cell in plan.cells)
+    trained = {cell for cell, _ in rows}
+    filled = sum(cell in trained for cell in plan.cells)
     parts = [f'{filled} of {len(plan.cells)} trainings are done.']
-    for name, network in plan.networks.items():
-        for metric in network['metrics']:
-            series = series_of(plan, rows, name, metric)
-            title = f'{name} on {network["data"]}, {metric}'
-            parts += [f'*{title}*', table(series, metric)]
+    for title, task in tasks_of(plan).items():
+        for metric in task['metrics']:
+            series = series_of(plan, rows, task, metric)
+            parts += [f'*{title}, {metric}*', table(series, metric)]
     return '\n\n'.join(parts)
 
 
 def panels(plan: Plan, rows: dict) -> dict[str, tuple[str, list[Series]]]:
-    """Return the first metric of each network and its series, by title."""
+    """Return the first metric of each task and its series, by title."""
     drawn = {}
-    for name, network in plan.networks.items():
-        metric = next(iter(network['metrics']))
-        title = f'{name} on {network["data"]}'
-        drawn[title] = metric, series_of(plan, rows, name, metric)
+    for title, task in tasks_of(plan).items():
+        metric = next(iter(task['metrics']))
+        drawn[title] = metric, series_of(plan, rows, task, metric)
     return drawn
+
+
+def tasks_of(plan: Plan) -> dict[str, dict]:
+    """Return the tasks of a plan by their titles."""
+    used = dict.fromkeys((cell.network, cell.data) for cell in plan.cells)
+    return {f'{key[0]} on {key[1]}': plan.tasks[key] for key in used}
 
 
 def main() -> None:
@@ -154,10 +157,9 @@ def main() -> None:
         prog='python -m studies.report', description=__doc__
     )
     parser.parse_args()
-    page = PAGE.read_text()
+    page, rows = PAGE.read_text(), read_rows(RESULTS)
     for path in sorted(PLANS.glob('*.yml')):
         plan = read_plan(path)
-        rows = read_rows(RESULTS / f'{plan.study}.csv')
         page = replace_marked(page, plan.study, report(plan, rows))
         draw(panels(plan, rows), interval, RESULTS / f'{plan.study}.png')
         print(f'{plan.study}: {report(plan, rows).splitlines()[0]}')

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The CSV file of a study: one row per cell and metric."""
+"""The CSV files of the studies: one row per cell and metric."""
 
 import csv
 import io
@@ -17,24 +17,26 @@ MEASURED = (
     'torch',
     'commit',
 )
-COLUMNS = (*Cell._fields, *MEASURED)
+COLUMNS = ('study', *Cell._fields, *MEASURED)
 
 
-def read_rows(path: Path) -> dict[tuple[Cell, str], dict]:
-    """Return the rows of a results file by cell and metric.
+def read_rows(folder: Path) -> dict[tuple[Cell, str], dict]:
+    """Return the rows of all results files by cell and metric.
 
     A last line that a killed process has not finished is ignored.
+
+    Args:
+        folder: The folder of the files; each study has one.
     """
-    if not path.is_file():
-        return {}
-    text = path.read_text()
-    text = text[: text.rfind('\n') + 1]
     rows = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        types = Cell.__annotations__.items()
-        cell = Cell(*(kind(row[name]) for name, kind in types))
-        row['value'] = float(row['value'])
-        rows[cell, row['metric']] = row
+    for path in sorted(folder.glob('*.csv')):
+        text = path.read_text()
+        text = text[: text.rfind('\n') + 1]
+        for row in csv.DictReader(io.StringIO(text)):
+            types = Cell.__annotations__.items()
+            cell = Cell(*(kind(row[name]) for name, kind in types))
+            row['value'] = float(row['value'])
+            rows[cell, row['metric']] = row
     return rows
 
 

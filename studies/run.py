@@ -2,7 +2,8 @@
 """Train the cells of a study that its results file lacks.
 
 A cell that was interrupted resumes from its latest checkpoint. The rows of a
-cell are appended to studies/results/STUDY.csv when its training ends.
+cell are appended to studies/results/STUDY.csv when its training ends. A cell
+that another study has trained counts.
 """
 
 import argparse
@@ -43,7 +44,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--results',
         type=Path,
-        help='file of the results, studies/results/STUDY.csv by default',
+        default=RESULTS,
+        help='folder of the results files, studies/results by default',
     )
     parser.add_argument(
         '--work-dirs',
@@ -90,11 +92,15 @@ def device() -> str:
     return names[0].partition(': ')[2] if names else 'CPU'
 
 
-def rows_of(cell: Cell, results: dict, memory_mb: float | None) -> list[dict]:
+def rows_of(
+    study: str, cell: Cell, results: dict, memory_mb: float | None
+) -> list[dict]:
     """Return the rows of a cell, one per metric."""
     seconds = results.pop('seconds')
     memory_mb = results.pop('memory_mb') or memory_mb
-    shared = cell._asdict() | {
+    shared = {
+        'study': study,
+        **cell._asdict(),
         'seconds': f'{seconds:.0f}',
         'memory_mb': f'{memory_mb:.0f}' if memory_mb else '',
         'device': device(),
@@ -112,7 +118,7 @@ class Study:
 
     Args:
         plan: The plan.
-        results: The file of the results.
+        results: The folder of the results files.
         work_dirs: The folder of the trainings.
         workers: Number of trainings at the same time.
         keep: Whether to keep the checkpoints.
@@ -179,7 +185,8 @@ class Study:
             return False
         self.ended += 1
         said = ', '.join(f'{name} {v:.4g}' for name, v in values.items())
-        append_rows(self.results, rows_of(cell, values, memory_mb))
+        rows = rows_of(self.plan.study, cell, values, memory_mb)
+        append_rows(self.results / f'{self.plan.study}.csv', rows)
         self._say(cell, said)
         if not self.keep:
             for checkpoint in work_dir.glob('*.pth'):
@@ -187,7 +194,7 @@ class Study:
         return True
 
     def _work_dir(self, cell: Cell) -> Path:
-        return self.work_dirs / cell.study / cell.name
+        return self.work_dirs / cell.name
 
     def _say(self, cell: Cell, text: str) -> None:
         left = len(self.waiting) + len(self.running)
@@ -213,7 +220,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     failures = Study(
         plan,
-        args.results or RESULTS / f'{plan.study}.csv',
+        args.results,
         args.work_dirs,
         args.workers or default_workers(),
         args.keep,

@@ -36,7 +36,7 @@ def start(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        config = work_dir / f'{cell.study}.py'
+        config = work_dir / 'cell.py'
         config_of(cell, plan).dump(config)
         return subprocess.Popen(
             command(cell, config, work_dir),

@@ -14,24 +14,24 @@ from studies.results_file import append_rows, read_rows
 
 MINI = 'configs/mini/mask-rcnn_r18_fpn_gn-all_1xb1-3e_mini-coco.py'
 TEXT = f"""
-networks:
-  net:
+tasks:
+  toy:
+    network: net
     data: mini COCO
     config: {MINI}
     images: 1200
+    num_groups: 8
     metrics: {{box AP: coco/bbox_mAP}}
 norms:
-  GN: {{norm_cfg: {{type: GN, num_groups: 8}}}}
-  BCN+WS:
-    norm_cfg: {{type: mmnorm.BCN, num_groups: 8}}
-    conv_cfg: {{type: mmnorm.ConvWS}}
+  GN4: {{norm_cfg: {{type: GN, num_groups: 4}}}}
 settings:
   r=0.5:
     norm_cfg: {{momentum: 0.5}}
     options: {{optim_wrapper.clip_grad.max_norm: 1}}
 cells:
-  - {{norms: [GN], images_per_step: [1, 4], seeds: 2}}
-  - norms: [BCN+WS]
+  - {{tasks: [toy], norms: [GN4], images_per_step: [1, 4], seeds: 2}}
+  - tasks: [toy]
+    norms: [BCN+WS]
     settings: [r=0.5]
     images_per_step: [4]
     processes: [2]
@@ -49,26 +49,26 @@ def path(tmp_path) -> Path:
 def test_cells(path):
     cells = read_plan(path).cells
     # The columns are norm, setting, images, processes, seed, lr and steps.
-    assert [cell[3:] for cell in cells] == [
-        ('GN', 'default', 1, 1, 0, '0.001', 1200),
-        ('GN', 'default', 4, 1, 0, '0.004', 300),
+    assert [cell[2:] for cell in cells] == [
+        ('GN4', 'default', 1, 1, 0, '0.001', 1200),
+        ('GN4', 'default', 4, 1, 0, '0.004', 300),
         ('BCN+WS', 'r=0.5', 4, 2, 0, '0.002', 300),
-        ('GN', 'default', 1, 1, 1, '0.001', 1200),
-        ('GN', 'default', 4, 1, 1, '0.004', 300),
+        ('GN4', 'default', 1, 1, 1, '0.001', 1200),
+        ('GN4', 'default', 4, 1, 1, '0.004', 300),
     ]
-    assert {cell[:3] for cell in cells} == {('toy', 'net', 'mini COCO')}
+    assert {cell[:2] for cell in cells} == {('net', 'mini COCO')}
     assert len({cell.name for cell in cells}) == 5
 
 
 @pytest.mark.parametrize(
     ('old', 'new', 'sentence'),
     [
-        ('norms: [GN]', 'norms: [BN]', "'BN', which is not one of its norms"),
+        ('[GN4]', '[GN5]', "'GN5', which is not one of the norms: BN, GN"),
         ('seeds: 2', 'seed: 2', "has the key 'seed' in cells: use one of"),
-        ('conv_cfg', 'cfg', "has the key 'cfg' in norms: use one of"),
-        ('networks:\n', 'nets:\n', 'is no plan: give it the keys'),
+        ('norm_cfg', 'cfg', "has the key 'cfg' in norms: use one of"),
+        ('cells:', 'grids:', 'is no plan: give it the key cells'),
         ('[4]', '[3]', '3 images per step on 2 processes: give a multiple'),
-        ('norms:\n', '- norms:\n', 'is no readable plan'),
+        ('tasks:\n', '- tasks:\n', 'is no readable plan'),
     ],
 )
 def test_mistakes(path, old, new, sentence):
@@ -115,7 +115,7 @@ def test_config(path, tmp_path):
 def test_norm_of_the_base_does_not_stay(path):
     plan = read_plan(path)
     for part in norms_in(config_of(plan.cells[0], plan).model):
-        assert part.norm_cfg == dict(type='GN', num_groups=8)
+        assert part.norm_cfg == dict(type='GN', num_groups=4)
         assert part.get('conv_cfg') is None
 
 
@@ -134,13 +134,15 @@ def test_unfinished_line_is_no_row(path, tmp_path):
 
     def row(cell, value) -> dict:
         measured = {'metric': 'box AP', 'value': value, 'seconds': 1}
-        return cell._asdict() | measured
+        return {'study': 'toy', **cell._asdict(), **measured}
 
     append_rows(results, [row(first, 0.5)])
     whole = results.read_text()
     results.write_text(whole + 'toy,net,mini CO')
-    assert list(read_rows(results)) == [(first, 'box AP')]
+    assert list(read_rows(results.parent)) == [(first, 'box AP')]
     append_rows(results, [row(second, 0.25)])
-    values = {key[0]: r['value'] for key, r in read_rows(results).items()}
+    values = {
+        key[0]: r['value'] for key, r in read_rows(results.parent).items()
+    }
     assert values == {first: 0.5, second: 0.25}
     assert results.read_text().startswith(whole)

@@ -10,11 +10,11 @@ from studies.plan import PLANS, Cell, Plan, read_plan
 from studies.results_file import read_rows
 
 TOOL = 'studies.report'
-NETWORK = {'data': 'streets', 'metrics': {'mIoU': 'mIoU'}}
+TASK = {'network': 'net', 'data': 'streets', 'metrics': {'mIoU': 'mIoU'}}
 
 
 def cell(norm: str, seed: int, setting: str = 'default') -> Cell:
-    return Cell('toy', 'net', 'streets', norm, setting, 1, 1, seed, '1', 9)
+    return Cell('net', 'streets', norm, setting, 1, 1, seed, '1', 9)
 
 
 RUNS = {
@@ -23,7 +23,7 @@ RUNS = {
     ('BCN', 'half'): (63.0, 66.0, None),
 }
 CELLS = [cell(n, seed, s) for seed in range(3) for n, s in RUNS]
-PLAN = Plan('toy', {'net': NETWORK}, {}, {}, CELLS)
+PLAN = Plan('toy', {('net', 'streets'): TASK}, {}, {}, CELLS)
 ROWS = {
     (cell(norm, seed, setting), 'mIoU'): {'value': value}
     for (norm, setting), values in RUNS.items()
@@ -47,7 +47,7 @@ def test_interval(module):
 
 
 def test_table(module):
-    series = module.series_of(PLAN, ROWS, 'net', 'mIoU')
+    series = module.series_of(PLAN, ROWS, TASK, 'mIoU')
     lines = module.table(series, 'mIoU').splitlines()
     assert lines[0] == (
         '| norm | setting | images | mIoU | over GN | over BN | runs |'
@@ -84,7 +84,7 @@ def test_page_has_the_tables_of_the_results(module):
     page = module.PAGE.read_text()
     for path in sorted(PLANS.glob('*.yml')):
         plan = read_plan(path)
-        rows = read_rows(module.RESULTS / f'{plan.study}.csv')
+        rows = read_rows(module.RESULTS)
         assert module.report(plan, rows) in page
 
 

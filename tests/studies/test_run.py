@@ -15,9 +15,9 @@ from studies.plan import Cell, Plan, read_plan
 from tests.paths import ROOT
 
 TOOL = 'studies.run'
-CELL = Cell('toy', 'net', 'data', 'GN', 'default', 1, 1, 0, '0.001', 4)
-NETWORK = {'metrics': {'mIoU': 'mIoU', 'pixels right': 'aAcc'}}
-PLAN = Plan('toy', {'net': NETWORK}, {}, {}, [CELL])
+CELL = Cell('net', 'data', 'GN', 'default', 1, 1, 0, '0.001', 4)
+TASK = {'metrics': {'mIoU': 'mIoU', 'pixels right': 'aAcc'}}
+PLAN = Plan('toy', {('net', 'data'): TASK}, {}, {}, [CELL])
 MEASURED = ('seconds', 'memory_mb')
 
 
@@ -39,16 +39,16 @@ def study(tmp_path_factory) -> Path:
     )
     path = folder / 'toy.yml'
     path.write_text(f"""
-networks:
-  net:
+tasks:
+  toy:
+    network: net
     data: mini
     config: {config}
     images: 8
+    num_groups: 8
     metrics: {{mIoU: mIoU}}
-norms:
-  GN: {{norm_cfg: {{type: GN, num_groups: 8}}}}
-  BCN: {{norm_cfg: {{type: mmnorm.BCN, num_groups: 8}}}}
-cells: [{{}}]
+cells:
+  - {{tasks: [toy], norms: [GN, BCN]}}
 """)
     return path
 
@@ -56,7 +56,7 @@ cells: [{{}}]
 def run(study: Path, name: str) -> subprocess.Popen:
     folder = study.parent / name
     command = [sys.executable, '-m', 'studies.run', study, '--workers=1']
-    command += ['--results', folder / 'toy.csv', '--work-dirs', folder]
+    command += ['--results', folder, '--work-dirs', folder]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -91,7 +91,7 @@ def interrupt(study: Path, name: str, step: int, kill: int) -> None:
     """Run a study until its first training has saved a step, and kill it."""
     process = run(study, name)
     folder = study.parent / name
-    while not list(folder.glob(f'toy/*_GN_*/iter_{step}.pth')):
+    while not list(folder.glob(f'*_GN_*/iter_{step}.pth')):
         assert process.poll() is None
         time.sleep(0.01)
     if kill == signal.SIGKILL:  # as if the machine went down
@@ -100,14 +100,14 @@ def interrupt(study: Path, name: str, step: int, kill: int) -> None:
     process.send_signal(kill)
     process.communicate()
     assert process.returncode != 0
-    assert not (folder / 'toy.csv').exists()
+    assert not list(folder.glob('*.csv'))
 
 
 def test_killed_study_resumes(study, whole):
     interrupt(study, 'killed', 2, signal.SIGTERM)
     interrupt(study, 'killed', 5, signal.SIGKILL)
     rows = finish(study, 'killed')
-    (first,) = (study.parent / 'killed').glob('toy/*_GN_*')
+    (first,) = (study.parent / 'killed').glob('*_GN_*')
     assert (first / 'log.txt').read_text().count('resumed epoch') == 2
     for row, other in zip(rows, whole, strict=True):
         for column in MEASURED:
@@ -130,7 +130,7 @@ class Finished:
         self.log += '{"mIoU": 50.0, "step": 4}\n'
         monkeypatch.setattr(module, 'start', self.start)
         self.study = module.Study(
-            PLAN, tmp_path / 'toy.csv', tmp_path, workers=2, keep=False
+            PLAN, tmp_path, tmp_path, workers=2, keep=False
         )
 
     def start(self, cell, plan, work_dir, worker):
@@ -162,12 +162,12 @@ def test_failed_cell_has_no_row(finished, tmp_path, capsys):
     assert finished.study.train() == 1
     assert not (tmp_path / 'toy.csv').exists()
     assert list(tmp_path.rglob('*.pth'))
-    log = tmp_path / 'toy' / CELL.name / 'log.txt'
+    log = tmp_path / CELL.name / 'log.txt'
     assert f'failed; the end of {log} says why' in capsys.readouterr().out
 
 
 def test_complete_training_without_rows_is_not_repeated(finished, tmp_path):
-    process = finished.start(CELL, PLAN, tmp_path / 'toy' / CELL.name, 0)
+    process = finished.start(CELL, PLAN, tmp_path / CELL.name, 0)
     process.wait()
     finished.started.clear()
     assert finished.study.train() == 0
@@ -178,15 +178,13 @@ def test_complete_training_without_rows_is_not_repeated(finished, tmp_path):
 def test_cell_of_another_process_is_left(module, tmp_path, monkeypatch):
     from studies import training
 
-    network = {**NETWORK, 'config': 'unused'}
-    plan = PLAN._replace(networks={'net': network})
     monkeypatch.setattr(training, 'config_of', lambda *_: NoDump())
     monkeypatch.setattr(training, 'command', lambda *_: ['sleep', '60'])
-    first = training.start(CELL, plan, tmp_path, 0)
-    assert training.start(CELL, plan, tmp_path, 0) is None
+    first = training.start(CELL, PLAN, tmp_path, 0)
+    assert training.start(CELL, PLAN, tmp_path, 0) is None
     first.kill()
     first.wait()
-    second = training.start(CELL, plan, tmp_path, 0)
+    second = training.start(CELL, PLAN, tmp_path, 0)
     assert second is not None
     second.kill()
     second.wait()
