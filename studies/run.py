@@ -138,7 +138,7 @@ class Study:
         self.free = list(range(workers))
         self.keep = keep
         self.running: dict[int, tuple[Cell, subprocess.Popen, int]] = {}
-        filled = {cell for cell, _ in read_rows(results)}
+        filled = self._filled()
         self.waiting = [cell for cell in plan.cells if cell not in filled]
         self.began, self.ended = time.monotonic(), 0
 
@@ -166,7 +166,9 @@ class Study:
         started = False
         while self.waiting and self.free:
             cell = self.waiting.pop(0)
-            if self._end(cell):  # a killed process has not written the row
+            # Another process may have trained it, and one that was killed
+            # may not have written its row.
+            if cell in self._filled() or self._end(cell):
                 continue
             work_dir = self._work_dir(cell)
             process = start(cell, self.plan, work_dir, self.free[0])
@@ -192,6 +194,9 @@ class Study:
             for checkpoint in work_dir.glob('*.pth'):
                 checkpoint.unlink()
         return True
+
+    def _filled(self) -> set[Cell]:
+        return {cell for cell, _ in read_rows(self.results)}
 
     def _work_dir(self, cell: Cell) -> Path:
         return self.work_dirs / cell.name
