@@ -2,6 +2,8 @@
 # make test   run the test suite, in two processes with one thread each
 # make lint   check the code with ruff, and the texts
 # make bench  time every norm beside torch's, the authors' and others'
+# make gpu    run on one NVIDIA GPU the tests of the kernels, the benchmarks
+#             and the studies, in parts that resume
 # make study STUDY=gradient-detection
 #             train what a study of studies/plans lacks, and write the tables
 # make test-torch TORCH=2.1.2
@@ -19,7 +21,7 @@ TORCH_VENV := .venv-torch-$(TORCH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: demo test lint bench study test-torch env
+.PHONY: demo test lint bench gpu study test-torch env
 .DEFAULT_GOAL := test
 
 env:
@@ -38,6 +40,9 @@ lint: env
 
 bench: env
 	$(BIN)/python -m benchmarks.norms
+
+gpu: env
+	$(BIN)/python -m benchmarks.gpu
 
 study: env
 	$(BIN)/python -m studies.run "$(STUDY)"

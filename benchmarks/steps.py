@@ -2,6 +2,7 @@
 """Time training steps of Mask R-CNN and DeepLabV3 with each norm."""
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +28,18 @@ NORMS = {
 }
 
 
-def mask_rcnn(norm_cfg: dict, device: str) -> Call:
-    """Return a step of Mask R-CNN R50-FPN on one image of 800 x 1333."""
+def mask_rcnn(
+    norm_cfg: dict,
+    device: str,
+    change: Callable[[nn.Module], None] | None = None,
+) -> Call:
+    """Return a step of Mask R-CNN R50-FPN on one image of 800 x 1333.
+
+    Args:
+        norm_cfg: The norm of all parts.
+        device: Where to run.
+        change: A function that changes the model first.
+    """
     cfg = Config.fromfile(MODELS_DIR / 'mask-rcnn_r50_fpn.py').model
     cfg.neck.norm_cfg = norm_cfg
     cfg.roi_head.bbox_head.norm_cfg = norm_cfg
@@ -36,7 +47,10 @@ def mask_rcnn(norm_cfg: dict, device: str) -> Call:
     data = demo_mm_inputs(
         1, [[3, *IMAGE]], num_items=[8], num_classes=80, with_mask=True
     )
-    return training_step(build(cfg, norm_cfg, 'mmdet', device), data)
+    model = build(cfg, norm_cfg, 'mmdet', device)
+    if change is not None:
+        change(model)
+    return training_step(model, data)
 
 
 def deeplabv3(norm_cfg: dict, device: str) -> Call:

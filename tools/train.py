@@ -45,6 +45,12 @@ def parse_args() -> argparse.Namespace:
         'auto_scale_lr.base_batch_size of the config',
     )
     parser.add_argument(
+        '--no-fuse',
+        action='store_true',
+        help='on a GPU, leave each activation to a module of its own, where '
+        'the norm before it would compute it in the same pass',
+    )
+    parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
@@ -67,6 +73,12 @@ def argument_error(args: argparse.Namespace, cfg: Config) -> str | None:
     return None
 
 
+def add_hook(cfg: Config, name: str) -> None:
+    hooks = cfg.get('custom_hooks') or []
+    if all(hook['type'] != name for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type=name)]
+
+
 def main() -> None:
     args = parse_args()
     cfg = read_config(args)
@@ -74,6 +86,8 @@ def main() -> None:
     if error := error or run_error(cfg, KEYS, ('train', 'val')):
         fail(error)
 
+    if torch.cuda.is_available() and not args.no_fuse:
+        add_hook(cfg, 'mmnorm.FuseNormActHook')
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
