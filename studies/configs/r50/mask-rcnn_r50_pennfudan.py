@@ -1,6 +1,6 @@
-"""Mask R-CNN R50-FPN for the parts of facades at 512 pixels, for a GPU."""
+"""Mask R-CNN R50-FPN for people at 512 pixels, for a GPU."""
 
-_base_ = './mask-rcnn_r18_facade.py'
+_base_ = '../mask-rcnn_r18_pennfudan.py'
 
 model = dict(
     backbone=dict(depth=50),
@@ -37,10 +37,10 @@ train_dataloader = dict(num_workers=4, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=4, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# 12 epochs of 407 images with one image per step are 4884 steps.
+# 24 epochs of 136 images with one image per step are 3264 steps.
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
-train_cfg = dict(max_epochs=12, val_interval=12)
+train_cfg = dict(max_epochs=24, val_interval=24)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=300),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=300, end=4884),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=300, end=3264),
 ]

@@ -1,6 +1,6 @@
 """DeepLabV3 R50 for street scenes at their whole size, for a GPU."""
 
-_base_ = './deeplabv3_r18_camvid.py'
+_base_ = '../deeplabv3_r18_camvid.py'
 
 model = dict(
     data_preprocessor=dict(size=(360, 480)),
