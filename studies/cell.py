@@ -1,11 +1,13 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """From a cell to the config of its training, and from its log to rows."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmnorm.config.momentum import estimate_momentum
 from mmnorm.config.schedule import STEPS
 
 from .plan import ROOT, Cell, Plan
@@ -25,8 +27,15 @@ def config_of(cell: Cell, plan: Plan) -> Config:
     norm, setting = plan.norms[cell.norm], plan.settings[cell.setting]
     cfg = Config.fromfile(ROOT / task['config'])
     norm_cfg = norm['norm_cfg'] | setting.get('norm_cfg', {})
-    if norm_cfg.get('num_groups') == 'task':
-        norm_cfg['num_groups'] = task['num_groups']
+    images = cell.images_per_step
+    words = {
+        'num_groups': task['num_groups'],
+        'momentum': estimate_momentum(images),
+        'grad_share': images / (images + 1),
+    }
+    for key, value in words.items():
+        if isinstance(norm_cfg.get(key), str):
+            norm_cfg[key] = value
     _replace_norm(cfg.model, norm_cfg, norm.get('conv_cfg'))
 
     loader = cfg.train_dataloader
@@ -47,7 +56,8 @@ def config_of(cell: Cell, plan: Plan) -> Config:
         interval=min(50, cell.steps), log_metric_by_epoch=False
     )
     cfg.randomness = dict(seed=cell.seed)
-    cfg.merge_from_dict(setting.get('options', {}))
+    # mmengine takes _delete_ out of what it merges.
+    cfg.merge_from_dict(copy.deepcopy(setting.get('options', {})))
     return cfg
 
 

@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """A plan lists the trainings of a study; each training is a cell."""
 
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -70,6 +71,7 @@ class Plan(NamedTuple):
 
     Attributes:
         study: The name of the study.
+        about: Its question.
         tasks: Networks and their data, by the names of both.
         norms: The ``norm_cfg`` and the ``conv_cfg`` of each norm.
         settings: What changes a norm or its training.
@@ -77,6 +79,7 @@ class Plan(NamedTuple):
     """
 
     study: str
+    about: str
     tasks: dict[tuple[str, str], dict]
     norms: dict[str, dict]
     settings: dict[str, dict]
@@ -110,9 +113,13 @@ def read_plan(path: Path) -> Plan:
         cells += _cells(path, grid, tables)
     cells = sorted(dict.fromkeys(cells), key=lambda cell: cell.seed)
     tasks = {(t['network'], t['data']): t for t in tables['tasks'].values()}
-    return Plan(path.stem, tasks, tables['norms'], tables['settings'], cells)
+    about = ' '.join(plan.get('about', '').split())
+    return Plan(
+        path.stem, about, tasks, tables['norms'], tables['settings'], cells
+    )
 
 
+@cache
 def learning_rate(config: str, images: int) -> float:
     """Return the learning rate for a number of images, by the linear rule."""
     cfg = Config.fromfile(ROOT / config)

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Write the tables of docs/evidence.md and the plots of all studies.
+"""Write the page and the plot of each study, and docs/evidence.md.
 
 Each table has the mean over the seeds with a bootstrap interval of 95 %, the
 differences to GN and BN of the same seeds, and every single run. A cell that
@@ -160,10 +160,21 @@ def main() -> None:
     page, rows = PAGE.read_text(), read_rows(RESULTS)
     for path in sorted(PLANS.glob('*.yml')):
         plan = read_plan(path)
-        page = replace_marked(page, plan.study, report(plan, rows))
+        text = report(plan, rows)
+        (RESULTS / f'{plan.study}.md').write_text(whole_page(plan, text))
         draw(panels(plan, rows), interval, RESULTS / f'{plan.study}.png')
-        print(f'{plan.study}: {report(plan, rows).splitlines()[0]}')
+        if f'<!-- {plan.study} begin -->' in page:
+            page = replace_marked(page, plan.study, text)
+        print(f'{plan.study}: {text.splitlines()[0]}')
     PAGE.write_text(page)
+
+
+def whole_page(plan: Plan, text: str) -> str:
+    """Return the page of a study, with its report."""
+    return (
+        f'# {plan.study}\n\n{plan.about}\n\n'
+        f'![Runs and intervals]({plan.study}.png)\n\n{text}\n'
+    )
 
 
 if __name__ == '__main__':

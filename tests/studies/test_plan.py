@@ -46,6 +46,11 @@ def path(tmp_path) -> Path:
     return path
 
 
+def test_question(path):
+    path.write_text(f'about: >\n  Which\n  norm?\n{TEXT}')
+    assert read_plan(path).about == 'Which norm?'
+
+
 def test_cells(path):
     cells = read_plan(path).cells
     # The columns are norm, setting, images, processes, seed, lr and steps.
@@ -112,6 +117,22 @@ def test_config(path, tmp_path):
     assert cfg.randomness == dict(seed=0)
 
 
+def test_words_follow_the_images(path):
+    norms = 'norms: [BCN]\n    settings: [batch N/(N+1) r=0.0125]'
+    path.write_text(
+        TEXT.replace('norms: [BCN+WS]\n    settings: [r=0.5]', norms)
+    )
+    plan = read_plan(path)
+    (cell,) = (c for c in plan.cells if c.norm == 'BCN')
+    assert config_of(cell, plan).model.backbone.norm_cfg == dict(
+        type='mmnorm.BCN',
+        num_groups=8,
+        momentum=0.05,
+        estimate_grad='batch',
+        grad_share=0.8,
+    )
+
+
 def test_norm_of_the_base_does_not_stay(path):
     plan = read_plan(path)
     for part in norms_in(config_of(plan.cells[0], plan).model):
@@ -124,7 +145,9 @@ def test_plans_of_the_repository(plan):
     plan = read_plan(plan)
     names = [cell.name for cell in plan.cells]
     assert len(set(names)) == len(names) > 0
-    for cell in {c._replace(seed=0): c for c in plan.cells}.values():
+    by_norm = {(cell.norm, cell.setting): cell for cell in plan.cells}
+    by_task = {(cell.network, cell.data): cell for cell in plan.cells}
+    for cell in {*by_norm.values(), *by_task.values()}:
         assert config_of(cell, plan).model
 
 

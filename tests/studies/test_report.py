@@ -23,7 +23,7 @@ RUNS = {
     ('BCN', 'half'): (63.0, 66.0, None),
 }
 CELLS = [cell(n, seed, s) for seed in range(3) for n, s in RUNS]
-PLAN = Plan('toy', {('net', 'streets'): TASK}, {}, {}, CELLS)
+PLAN = Plan('toy', 'Why?', {('net', 'streets'): TASK}, {}, {}, CELLS)
 ROWS = {
     (cell(norm, seed, setting), 'mIoU'): {'value': value}
     for (norm, setting), values in RUNS.items()
@@ -85,7 +85,11 @@ def test_page_has_the_tables_of_the_results(module):
     for path in sorted(PLANS.glob('*.yml')):
         plan = read_plan(path)
         rows = read_rows(module.RESULTS)
-        assert module.report(plan, rows) in page
+        text = module.report(plan, rows)
+        own = (module.RESULTS / f'{plan.study}.md').read_text()
+        assert own == module.whole_page(plan, text)
+        if f'<!-- {plan.study} begin -->' in page:
+            assert text in page
 
 
 def test_numbers_of_the_text_are_in_the_tables(module):

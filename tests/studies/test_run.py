@@ -17,7 +17,7 @@ from tests.paths import ROOT
 TOOL = 'studies.run'
 CELL = Cell('net', 'data', 'GN', 'default', 1, 1, 0, '0.001', 4)
 TASK = {'metrics': {'mIoU': 'mIoU', 'pixels right': 'aAcc'}}
-PLAN = Plan('toy', {('net', 'data'): TASK}, {}, {}, [CELL])
+PLAN = Plan('toy', '', {('net', 'data'): TASK}, {}, {}, [CELL])
 MEASURED = ('seconds', 'memory_mb')
 
 
