@@ -102,7 +102,7 @@ def difference(one: Series, peer: Series | None, metric: str) -> str:
 
 def table(series: list[Series], metric: str) -> str:
     """Return the table of a metric."""
-    titles = ['norm', 'setting', 'images', metric]
+    titles = ['norm', 'setting', 'images', 'lr', metric]
     titles += [f'over {peer}' for peer in PEERS] + ['runs']
     lines = [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|']
     for one in series:
@@ -117,6 +117,7 @@ def table(series: list[Series], metric: str) -> str:
             '' if cell.setting == 'default' else cell.setting,
             str(cell.images_per_step)
             + (f' on {cell.processes}' if cell.processes > 1 else ''),
+            cell.lr,
             with_interval(one.values, metric),
             *(difference(one, peers.get(peer), metric) for peer in PEERS),
             ' '.join(runs),

@@ -50,15 +50,15 @@ def test_table(module):
     series = module.series_of(PLAN, ROWS, TASK, 'mIoU')
     lines = module.table(series, 'mIoU').splitlines()
     assert lines[0] == (
-        '| norm | setting | images | mIoU | over GN | over BN | runs |'
+        '| norm | setting | images | lr | mIoU | over GN | over BN | runs |'
     )
     gn, bn, bcn = (line.split(' | ') for line in lines[2:])
-    assert gn[3].startswith('62.0 [60.0, 64.0')
-    assert gn[4:] == ['', '+10.0', '60.0 62.0 64.0 |']
-    assert bn[3:] == ['50.0', '-10.0', '', '50.0 – – |']
+    assert gn[4].startswith('62.0 [60.0, 64.0')
+    assert gn[5:] == ['', '+10.0', '60.0 62.0 64.0 |']
+    assert bn[4:] == ['50.0', '-10.0', '', '50.0 – – |']
     # The seeds of both: 63 - 60 and 66 - 62.
     assert bcn[1] == 'half'
-    assert bcn[3:] == [
+    assert bcn[4:] == [
         '64.5 [63.0, 66.0]',
         '+3.5 [+3.0, +4.0]',
         '+13.0',
