@@ -211,10 +211,10 @@ def test_interrupted_run_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    def interrupt(root: Path) -> str:
+    def interrupt(instance: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, 'digest', interrupt)
+    monkeypatch.setattr(module, 'annotate', interrupt)
     with pytest.raises(KeyboardInterrupt):
         main(tmp_path / 'data', *SIZES)
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 """Make a small real data set in the layout of Cityscapes, for mmdet too."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from cityscapesscripts.helpers.annotation import Annotation
 from cityscapesscripts.helpers.labels import labels
 from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
+from dataset_folder import make
 from make_mini_coco import bridge
-from mini_dataset import digest, draws, make, parse_args
+from mini_dataset import draws, parse_args
 from mini_scenes import Instance, compose, load_sources
 from PIL import Image
 from pycocotools import mask as mask_utils
@@ -94,8 +96,8 @@ def annotate(stem: Path) -> list[dict[str, Any]]:
     return annotations
 
 
-def write_dataset(root: Path, config: dict[str, int]) -> str:
-    """Write both splits under the new folder ``root``; return the digest."""
+def write_dataset(root: Path, config: dict[str, int]) -> None:
+    """Write both splits under the new folder ``root``."""
     height, width = shape = (config['height'], 2 * config['height'])
     (root / 'annotations').mkdir(parents=True)
     for split, city in CITIES.items():
@@ -128,13 +130,13 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
         content['annotations'] = annotations
         name = f'instancesonly_filtered_gtFine_{split}.json'
         (root / 'annotations' / name).write_text(json.dumps(content))
-    return digest(root)
 
 
 def main() -> None:
     defaults = {'train': 400, 'val': 40, 'height': 128, 'seed': 0}
     out, config = parse_args(__doc__, 'data/mini_cityscapes', defaults)
-    make(out, config | {'format': FORMAT}, MARKER, write_dataset)
+    numbers = config | {'format': FORMAT}
+    make(out, numbers, MARKER, partial(write_dataset, config=config))
 
 
 if __name__ == '__main__':

@@ -2,12 +2,14 @@
 """Make a small real data set in the layout of COCO, without downloading."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from mini_dataset import SPLITS, digest, draws, make, parse_args
+from dataset_folder import make
+from mini_dataset import SPLITS, draws, parse_args
 from mini_scenes import Instance, compose, load_sources
 from PIL import Image
 from pycocotools import mask as mask_utils
@@ -84,8 +86,8 @@ def annotate(instance: Instance) -> dict[str, Any]:
     }
 
 
-def write_dataset(root: Path, config: dict[str, int]) -> str:
-    """Write both splits under the new folder ``root``; return the digest."""
+def write_dataset(root: Path, config: dict[str, int]) -> None:
+    """Write both splits under the new folder ``root``."""
     size = config['size']
     image_id = annotation_id = 0
     (root / 'annotations').mkdir(parents=True)
@@ -110,13 +112,13 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
         content = HEADER | {'images': images, 'annotations': annotations}
         path = root / 'annotations' / f'instances_{split}2017.json'
         path.write_text(json.dumps(content))
-    return digest(root)
 
 
 def main() -> None:
     defaults = {'train': 400, 'val': 80, 'size': 160, 'seed': 0}
     out, config = parse_args(__doc__, 'data/mini_coco', defaults)
-    make(out, config | {'format': FORMAT}, MARKER, write_dataset)
+    numbers = config | {'format': FORMAT}
+    make(out, numbers, MARKER, partial(write_dataset, config=config))
 
 
 if __name__ == '__main__':

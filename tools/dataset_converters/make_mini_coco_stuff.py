@@ -1,10 +1,12 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Make a small real data set in the layout of COCO-Stuff 164k."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from mini_dataset import SPLITS, digest, draws, make, parse_args
+from dataset_folder import make
+from mini_dataset import SPLITS, draws, parse_args
 from mini_scenes import compose, load_sources
 from PIL import Image
 
@@ -15,8 +17,8 @@ STUFF = {'building-other': 84, 'flower': 107}
 """Train ids of the two photographs; the digits are the ids 0 to 9."""
 
 
-def write_dataset(root: Path, config: dict[str, int]) -> str:
-    """Write both splits under the new folder ``root``; return the digest."""
+def write_dataset(root: Path, config: dict[str, int]) -> None:
+    """Write both splits under the new folder ``root``."""
     number = 0
     for split in SPLITS:
         sources = load_sources(split)
@@ -37,13 +39,13 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
             Image.fromarray(labels).save(
                 annotations / f'{name}_labelTrainIds.png'
             )
-    return digest(root)
 
 
 def main() -> None:
     defaults = {'train': 160, 'val': 40, 'seed': 0}
     out, config = parse_args(__doc__, 'data/mini_coco_stuff', defaults)
-    make(out, config | {'format': FORMAT}, MARKER, write_dataset)
+    numbers = config | {'format': FORMAT}
+    make(out, numbers, MARKER, partial(write_dataset, config=config))
 
 
 if __name__ == '__main__':

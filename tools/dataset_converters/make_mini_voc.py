@@ -5,11 +5,13 @@ Half of the training images, rounded down, are the train split of VOC. The rest
 is the aug split.
 """
 
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from mini_dataset import SPLITS, digest, draws, make, parse_args
+from dataset_folder import make
+from mini_dataset import SPLITS, draws, parse_args
 from mini_scenes import Instance, compose, load_sources
 from PIL import Image
 
@@ -47,8 +49,8 @@ def draw(instances: list[Instance], void: bool) -> Image.Image:
     return Image.fromarray(labels)
 
 
-def write_dataset(root: Path, config: dict[str, int]) -> str:
-    """Write all splits under the new folder ``root``; return the digest."""
+def write_dataset(root: Path, config: dict[str, int]) -> None:
+    """Write all splits under the new folder ``root``."""
     base = root / 'VOCdevkit' / 'VOC2012'
     images = base / 'JPEGImages'
     classes = base / 'SegmentationClass'
@@ -78,13 +80,13 @@ def write_dataset(root: Path, config: dict[str, int]) -> str:
     }.items():
         text = ''.join(f'{name}\n' for name in members)
         (lists / f'{split}.txt').write_text(text)
-    return digest(root)
 
 
 def main() -> None:
     defaults = {'train': 160, 'val': 40, 'seed': 0}
     out, config = parse_args(__doc__, 'data/mini_voc', defaults)
-    make(out, config | {'format': FORMAT}, MARKER, write_dataset)
+    numbers = config | {'format': FORMAT}
+    make(out, numbers, MARKER, partial(write_dataset, config=config))
 
 
 if __name__ == '__main__':
