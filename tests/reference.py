@@ -90,10 +90,23 @@ def sync_bn(layer, xs):
     ]
 
 
+def keep_for_step(layer, xs):
+    """Add the sums of the values, their squares and their number."""
+    values = all_values(xs).detach()
+    if layer.bn.training:
+        count = values.new_tensor([values.shape[1]])
+        sums = values.sum(1), values.square().sum(1), count
+        layer.step_sums += torch.cat(sums)
+    return copy_running(layer.bn)
+
+
 def bcn(layer, xs):
     bn = layer.bn
     if layer.estimate:
-        mean, var = update_estimates(bn, xs)
+        if layer.sync == 'step':
+            mean, var = keep_for_step(layer, xs)
+        else:
+            mean, var = update_estimates(bn, xs)
         zs = [batch_norm(x, mean, var, bn.weight, bn.bias, bn.eps) for x in xs]
         if bn.training and layer.estimate_grad:
             zs = with_batch_gradient(layer, xs, mean, var, zs)

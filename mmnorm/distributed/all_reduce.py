@@ -37,6 +37,15 @@ def all_reduce(
     return sums if group is None else _reduce(sums, group, total)
 
 
+def is_alone(group_size: int | None = None) -> bool:
+    """Return whether :func:`all_reduce` has nothing to do.
+
+    Args:
+        group_size: As there.
+    """
+    return _process_group(group_size) is None
+
+
 def _process_group(group_size: int | None) -> dist.ProcessGroup | None:
     if not (dist.is_available() and dist.is_initialized()):
         return None

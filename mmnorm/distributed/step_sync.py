@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""One all-reduce per training step for the estimates of a whole network."""
+"""One all-reduce per update for the estimates of a whole network."""
 
 import torch
 from torch import nn
@@ -11,10 +11,14 @@ class StepSync:
     """A callable that moves the estimates of all layers with ``sync='step'``.
 
     Such a layer normalizes with its estimates as they are and keeps the sums
-    of its batches. The callable is called once after each training step. It
-    adds the sums over the processes, in one all-reduce for all layers, and
-    moves the estimates. A step therefore normalizes with the estimates of
-    the step before. Under mmengine, ``StepSyncHook`` calls it.
+    of its batches. The callable is called once after each update of the
+    optimizer. It adds the sums over the processes, in one all-reduce for all
+    layers, and moves the estimates. An update therefore uses the estimates of
+    the update before. Under mmengine, ``StepSyncHook`` calls it.
+
+    The sums are those of all forwards since the last call. With gradient
+    accumulation, N steps of one image therefore equal one step of N images,
+    and ``momentum`` is the share of these N images.
 
     Args:
         network: A network with such layers.
@@ -39,7 +43,7 @@ class StepSync:
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Move the estimates, once after each training step."""
+        """Move the estimates, once after each update of the optimizer."""
         by_size: dict[int | None, list[nn.Module]] = {}
         for layer in self.layers:
             by_size.setdefault(layer.group_size, []).append(layer)

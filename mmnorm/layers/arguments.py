@@ -107,11 +107,17 @@ def check_estimate_grad(
         _refuse('estimate_grad', estimate_grad, wanted)
     if not _is_number(grad_share) or not 0 <= grad_share <= 1:
         _refuse('grad_share', grad_share, 'a number from 0 to 1')
-    if estimate_grad and (not estimate or sync == 'step'):
+    if estimate_grad and not estimate:
         raise ValueError(
-            f'norm_cfg.estimate_grad={estimate_grad!r} with '
-            f'estimate={estimate} and sync={sync!r}: set estimate to True '
-            'and sync to True or False, or estimate_grad to None'
+            f'norm_cfg.estimate_grad={estimate_grad!r} with estimate=False, '
+            'which has the gradient of the batch already: set estimate to '
+            'True, or estimate_grad to None'
+        )
+    if estimate_grad == 'batch' and sync == 'step':
+        raise ValueError(
+            "norm_cfg.estimate_grad='batch' with sync='step', which sends "
+            'nothing in the backward and does not know the batch of all '
+            "processes: set estimate_grad to 'image', or sync to True"
         )
 
 

@@ -101,30 +101,41 @@ def batch_statistics(
     return with_gradient_of(batch, result, stats.eps, share)
 
 
-@torch.no_grad()
 def keep_for_step(
     stats: nn.Module,
     mean: Tensor,
     var: Tensor,
     num_pixels: int,
     step_sums: Tensor,
+    share: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the running statistics, and keep the sums for the next step.
+    """Return the running statistics, and keep the sums for the next update.
 
     Args:
         stats: As in :func:`batch_statistics`.
         mean: Plane means of this process.
         var: Biased plane variances of this process.
         num_pixels: Pixels per plane.
-        step_sums: Sums since the last step; those of this batch are added.
+        step_sums: Sums since the last update; those of this batch are added.
+        share: Share of the gradient of each image; None for constants.
+
+    Shape:
+        - mean, var: :math:`(N, C)`; N may be 0.
+        - Output: :math:`(C)` and :math:`(C)`, or :math:`(N, C)` with the
+          gradient of each image.
     """
-    first = recall(stats)
-    if first is None:
-        sums = batch_sums(mean, var, num_pixels)
-        step_sums += sums
-        first = _call(sums, stats)
-        record(stats, lambda: first)
-    return first.running_mean, first.running_var
+    with torch.no_grad():
+        first = recall(stats)
+        if first is None:
+            sums = batch_sums(mean, var, num_pixels)
+            step_sums += sums
+            first = _call(sums, stats)
+            record(stats, lambda: first)
+    result = first.running_mean, first.running_var
+    if share is None:
+        return result
+    share = share * (num_pixels > 1)
+    return with_gradient_of((mean, var), result, stats.eps, share)
 
 
 def _call(total: Tensor, stats: nn.Module) -> Call:

@@ -1,14 +1,16 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""One all-reduce per step serves the estimates of a whole network."""
+"""One all-reduce per update serves the estimates of a whole network."""
 
 import copy
 
 import pytest
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmnorm import BCN, StepSync, SyncBN
+from tests import reference
 from tests.layers.cases import assert_same, make_input, uneven_loss
 
 from .test_sync import record_all_reduces
@@ -85,6 +87,91 @@ def test_irregular_step(ranks):
     assert_same(first, copy_estimates(network), 1e-12)
 
 
+# The first three images are on one process, and the last one on another.
+EQUAL = [(6, 5)] * 4
+RAGGED = [(6, 5), (9, 4), (3, 3), (5, 8)]
+UPDATES = 3
+
+
+def make_images(update: int, sizes: list[tuple[int, int]]) -> list[Tensor]:
+    return [
+        make_input((1, 3, *size), 10 * update + i).detach() * (i + 1)
+        for i, size in enumerate(sizes)
+    ]
+
+
+def mean_loss(y: Tensor) -> Tensor:
+    return uneven_loss(y) / y.numel()
+
+
+def train_one_by_one(
+    rank: int, num_processes: int, sizes: list, options: dict
+) -> dict[str, Tensor]:
+    """Accumulate the gradients of images, and the sums of the layers."""
+    network = build('step', **options)
+    synchronize = StepSync(network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for update in range(UPDATES):
+        images = make_images(update, sizes)
+        if num_processes == 2:
+            images = images[3:] if rank else images[:3]
+        with record_all_reduces() as all_reduces:
+            for x in images:
+                (mean_loss(network(x)) / len(sizes)).backward()
+        assert all_reduces == []
+        if num_processes == 2:
+            for parameter in network.parameters():
+                dist.all_reduce(parameter.grad)
+        optimizer.step()
+        optimizer.zero_grad()
+        with record_all_reduces() as all_reduces:
+            synchronize()
+        assert len(all_reduces) == num_processes - 1
+    return network.state_dict()
+
+
+def train_at_once(sizes: list, options: dict) -> dict[str, Tensor]:
+    """Train with all images in each step, by the formulas."""
+    network = build('step', **options)
+    StepSync(network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for update in range(UPDATES):
+        zs, inputs = make_images(update, sizes), {}
+        for module in network:
+            if isinstance(module, BCN):
+                inputs[module] = zs
+                zs = reference.bcn(module, zs)
+            else:
+                zs = [module(z) for z in zs]
+        (sum(mean_loss(z) for z in zs) / len(sizes)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        for layer, xs in inputs.items():
+            reference.update_estimates(layer.bn, xs)
+    return network.state_dict()
+
+
+@pytest.mark.parametrize('num_processes', [1, 2])
+@pytest.mark.parametrize('sizes', [EQUAL, RAGGED], ids=['equal', 'ragged'])
+@pytest.mark.parametrize(
+    'options',
+    [{}, {'momentum': None}, {'estimate_grad': 'image', 'grad_share': 0.7}],
+    ids=str,
+)
+def test_steps_of_one_image_equal_a_step_of_all(
+    ranks, num_processes, sizes, options
+):
+    expected = train_at_once(sizes, options)
+    assert expected['1.bn.num_batches_tracked'] == UPDATES
+    arguments = num_processes, sizes, options
+    if num_processes == 1:
+        states = [train_one_by_one(0, *arguments)]
+    else:
+        states = ranks(2).run(train_one_by_one, *arguments)
+    for state in states:
+        assert_same(state, expected, 1e-12)
+
+
 def test_one_process():
     network = build('step')
     synchronize = StepSync(network)
@@ -92,7 +179,7 @@ def test_one_process():
     synchronize()
     assert network[1].bn.num_batches_tracked == 1
     before = copy_estimates(network)
-    synchronize()  # the step had no forward
+    synchronize()  # no forward since the last call
     assert_same(copy_estimates(network), before, 0)
 
 

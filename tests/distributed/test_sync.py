@@ -19,6 +19,7 @@ from tests.layers.cases import (
     assert_same,
     make_input,
     make_layer,
+    statistics,
     uneven_loss,
 )
 
@@ -30,6 +31,7 @@ SYNCHRONIZED = (
     'BCN per channel',
     'BCN gradient of batch',
     'BCN gradient of image',
+    'BCN step gradient of image',
     'SN',
 )
 SHAPES = {
@@ -204,6 +206,8 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('BCN estimate', [1, 0]),
         ('BCN gradient of batch', [1, 1]),
         ('BCN gradient of image', [1, 0]),
+        ('BCN step', [0, 0]),
+        ('BCN step gradient of image', [0, 0]),
         ('SN', [1, 1]),
         ('SN without BN', [0, 0]),
         ('GN', [0, 0]),
@@ -303,7 +307,7 @@ def train_checkpointed(
             loss.backward()
     seen = {f'gradient {i}': x.grad for i, x in enumerate(xs)}
     seen |= {k: p.grad for k, p in network.named_parameters()}
-    return seen | dict(network.named_buffers()), len(collectives)
+    return seen | statistics(network), len(collectives)
 
 
 @pytest.mark.parametrize('reentrant', [True, False])
@@ -362,10 +366,19 @@ def train_compiled(rank: int, name: str, compiled: bool) -> dict:
         forward = torch.compile(network, backend='aot_eager')
     uneven_loss(forward(x)).backward()
     seen = {k: p.grad for k, p in network.named_parameters()}
-    return seen | dict(network.named_buffers()) | {'input': x.grad}
+    return seen | statistics(network) | {'input': x.grad}
 
 
-@pytest.mark.parametrize('name', ['SyncBN', 'BCN estimate', 'BCN batch', 'SN'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'SyncBN',
+        'BCN estimate',
+        'BCN batch',
+        'BCN step gradient of image',
+        'SN',
+    ],
+)
 def test_compiled(ranks, name):
     # The graph breaks at each all-reduce. Eager mode has the same results.
     pair = ranks(2)
