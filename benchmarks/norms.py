@@ -1,13 +1,14 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Time every norm beside torch's norms, the authors' code and other packages.
 
-The benchmark has four parts. "layers" times the forward and the backward of
+The benchmark has five parts. "layers" times the forward and the backward of
 the norms in ResNet-50 with FPN at 800 x 1333 and in DeepLab at 512 x 1024, in
 float32. "amp" does the same under autocast, with a ReLU after each norm.
 "sizes" times the first call at a new size. "steps" times training steps of
-Mask R-CNN and DeepLabV3. The repeats of all competitors are interleaved. Each
-part writes its raw numbers into its own file, and the report with its plots
-covers all files in the folder.
+Mask R-CNN and DeepLabV3. "host" times what a layer of Triton kernels costs
+the host, on any Linux with a C compiler, also without a GPU. The repeats of
+all competitors are interleaved. Each part writes its raw numbers into its own
+file, and the report with its plots covers all files in the folder.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import torch
 
 from mmnorm.functional.dispatch import ops_for
 
+from .host.run import run_without_gpu
 from .layers import cases, random_sizes, time_case
 from .report import PARTS, report
 
@@ -35,6 +37,8 @@ def measure(part: str, device: str, repeats: int) -> list[dict]:
         from .steps import time_steps
 
         return time_steps(device, max(repeats // 5, 1))
+    if part == 'host':
+        return run_without_gpu('benchmarks.host.layers')
     rows = []
     for case in cases(device, amp=part == 'amp'):
         print(*case.values(), flush=True)

@@ -9,11 +9,12 @@ from .plots import draw_elements, draw_peers, draw_shares
 from .tables import (
     float_table,
     half_table,
+    host_table,
     network_table,
     ratio_table,
 )
 
-PARTS = ('layers', 'amp', 'sizes', 'steps')
+PARTS = ('layers', 'amp', 'sizes', 'steps', 'host')
 LEGENDS = {
     'Float32': """\
 Each time is the median of interleaved repeats, with the quartiles in brackets.
@@ -37,6 +38,12 @@ over all shapes and batch sizes.""",
 A stall is the time that the first call at a new size takes longer than the
 fastest later call, over 20 sizes. The time of a training step is the median,
 with the smallest and the largest time in brackets.""",
+    'Host': """\
+Microseconds of CPU time per layer, at 1 x 64 x 16 x 16, and what a training
+step launches. Triton compiles the kernels and its launcher packs their
+arguments as on a GPU; a driver that runs nothing takes the launches. torch's
+layers are operators on CPU on the same tensor. Each number is a median, and
+the ratios compare times of one round.""",
 }
 
 
@@ -76,6 +83,8 @@ def report(folder: Path) -> str:
         draw_peers(layers + half, folder / 'peers.png')
         write_csv(layers + half, folder / 'norms.csv')
     tables['In networks'] = network_table(rows['sizes'], rows['steps'])
+    if rows['host']:
+        tables['Host'] = host_table(rows['host'])
     sections = [
         f'## {head}\n\n{LEGENDS[head]}\n\n{text}'
         for head, text in tables.items()

@@ -178,6 +178,18 @@ def network_table(sizes: list[Row], steps: list[Row]) -> str:
     return markdown(columns)
 
 
+def host_table(rows: list[Row]) -> str:
+    """Return the table of what layers cost the host."""
+    columns = {'': [row['layer'] for row in rows]}
+    for what in ('forward us', 'step us', 'eval us'):
+        columns[what] = [cell(row[what], 0) for row in rows]
+    for what in ('launches', 'torch kernels'):
+        columns[what] = [str(row[what]) for row in rows]
+    over = 'over nn.BatchNorm2d'
+    columns[f'step {over}'] = [cell(row[over]) for row in rows]
+    return markdown(columns)
+
+
 def middle(value: float | list[float] | None) -> float | list[float] | None:
     """Return the least, the median and the largest of a few repeats."""
     if isinstance(value, list):

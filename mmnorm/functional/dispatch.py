@@ -45,6 +45,20 @@ def ops_for(x: Tensor) -> ModuleType:
     return kernels if kernels and kernels.supports(x) else torch_ops
 
 
+def fused_kernels(
+    x: Tensor, module: str = 'launch_fused'
+) -> ModuleType | None:
+    """Return a module with the kernels of whole norms, if they can run.
+
+    Args:
+        x: An activation.
+        module: The module's name in :mod:`mmnorm.functional.triton`.
+    """
+    if torch_ops.is_traced():
+        return None
+    return None if ops_for(x) is torch_ops else _module(module)
+
+
 def with_kernels(module: str) -> Callable[[Formula], Formula]:
     """Let a function on small tensors run as the kernel of the same name.
 
@@ -84,14 +98,9 @@ def forced(backend: str) -> Iterator[None]:
 
 
 def _kernels(module: str, x: Tensor) -> ModuleType | None:
-    choice = _forced.get() or os.environ.get('MMNORM_BACKEND')
+    choice = _forced.get() or chosen_backend()
     if choice is None:
         return _module(module) if x.is_cuda and _agree(x.device) else None
-    if choice not in CHOICES:
-        raise ValueError(
-            f'the environment variable MMNORM_BACKEND is {choice!r}, but has '
-            f'to be one of {", ".join(CHOICES)}'
-        )
     if choice == 'torch':
         return None
     if reason := _missing_triton():
@@ -106,6 +115,22 @@ def _kernels(module: str, x: Tensor) -> ModuleType | None:
             'TRITON_INTERPRET=1 to run the kernels on CPU, slowly'
         )
     return _module(module)
+
+
+@functools.cache
+def chosen_backend() -> str | None:
+    """Return what ``MMNORM_BACKEND`` says when a norm first asks.
+
+    Raises:
+        ValueError: If the variable has none of its values.
+    """
+    choice = os.environ.get('MMNORM_BACKEND')
+    if choice not in (None, *CHOICES):
+        raise ValueError(
+            f'the environment variable MMNORM_BACKEND is {choice!r}, but has '
+            f'to be one of {", ".join(CHOICES)}'
+        )
+    return choice
 
 
 @functools.cache

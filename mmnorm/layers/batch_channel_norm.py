@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from mmnorm.functional import batch_channel_coefficients, normalize
+from mmnorm.functional.batch_part import BatchPart
+from mmnorm.functional.dispatch import fused_kernels
 from mmnorm.functional.statistics import update_statistics
 from mmnorm.registry import NORM_LAYERS
 
@@ -17,6 +19,7 @@ from .arguments import (
     resolve_num_groups,
 )
 from .batch_statistics import Gradient, batch_statistics, keep_for_step
+from .fused_batch import local_batch_part
 
 
 @NORM_LAYERS.register_module()
@@ -69,12 +72,14 @@ class BCN(nn.GroupNorm):
         momentum: Share of the new batch in the running statistics, from 0
             to 1; None for the mean of all batches so far. For few images
             per step, :func:`mmnorm.config.momentum.estimate_momentum`
-            returns the value for the estimates.
+            returns the value for the estimates. With ``sync='step'``, the
+            batch is all images of one update of the optimizer.
         estimate: Whether to normalize with estimated statistics.
         sync: Whether batch statistics are those of all processes; or
-            ``'step'``, for estimates: one all-reduce after each step serves
-            all layers, and a step uses the estimates of the step before.
-            This value needs
+            ``'step'``, for estimates: one all-reduce after each update of
+            the optimizer serves all layers and all images of the update, and
+            these images are normalized with the estimates of the update
+            before. This value needs
             ``custom_hooks=[dict(type='mmnorm.StepSyncHook')]``.
         channel_affine: ``'group'`` for one weight and bias of the channel
             part per group, as in the authors' code, or ``'channel'`` for one
@@ -97,7 +102,7 @@ class BCN(nn.GroupNorm):
     Raises:
         ValueError: If an argument has a wrong value: ``num_groups`` does not
             divide ``num_features``, for example, or ``sync='step'`` is
-            combined with ``estimate=False``.
+            combined with ``estimate=False`` or ``estimate_grad='batch'``.
         RuntimeError: In training with ``sync='step'`` and without the hook.
 
     Example::
@@ -176,7 +181,31 @@ class BCN(nn.GroupNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        kernels = fused_kernels(x)
+        batch = kernels and self._local_batch_part(x)
+        if batch:
+            bn = self.bn
+            of_group = self.weight, self.bias, self.eps
+            norm = self.num_groups, bn.weight, bn.bias, *of_group
+            if kernels.supports(x, norm):
+                return kernels.fused_norm(x, norm, batch, activation)
         return normalize(x, self.coefficients, activation)
+
+    def _local_batch_part(self, x: Tensor) -> BatchPart | None:
+        kind = 'estimated' if self.estimate else 'unbiased'
+        if self.sync == 'step':
+            if self.step_sums is None:
+                return None  # the other path says what is missing
+            kind = 'step'
+        return local_batch_part(
+            self.bn,
+            x,
+            kind,
+            self.group_size if self.sync else 1,
+            self.estimate_grad,
+            self.grad_share,
+            self.step_sums,
+        )
 
     def start_steps(self) -> None:
         """Allocate the sums that :class:`mmnorm.StepSync` reduces."""
@@ -189,7 +218,7 @@ class BCN(nn.GroupNorm):
         """Move the estimates by the sums of a step, and clear the sums.
 
         Args:
-            total: Sums of all processes since the last step.
+            total: Sums of all processes since the last update.
         """
         bn = self.bn
         if bn.training:
@@ -210,9 +239,12 @@ class BCN(nn.GroupNorm):
             raise RuntimeError(
                 "norm_cfg.sync='step' moves no estimate by itself: add "
                 "custom_hooks=[dict(type='mmnorm.StepSyncHook')] to the "
-                'config, or call mmnorm.StepSync after each step'
+                'config, or call mmnorm.StepSync after each update'
             )
-        return keep_for_step(self.bn, mean, var, num_pixels, self.step_sums)
+        share = self.grad_share if self.estimate_grad else None
+        return keep_for_step(
+            self.bn, mean, var, num_pixels, self.step_sums, share
+        )
 
     def init_weights(self) -> None:
         """Reset the weight of the batch part where mmdet has zeroed both.

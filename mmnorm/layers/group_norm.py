@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mmnorm.functional import group_coefficients, normalize, torch_ops
-from mmnorm.functional.dispatch import ops_for
+from mmnorm.functional.dispatch import fused_kernels, ops_for
 from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, resolve_num_groups
@@ -76,18 +76,25 @@ class GN(nn.GroupNorm):
     ) -> Tensor:
         if (
             x.is_contiguous()
-            and x.dtype in (torch.float32, torch.float64)
             and torch_ops.supports_native(x)
+            and self._statistics_dtype(x) == torch_ops.wide(x.dtype)
             and ops_for(x) is torch_ops
         ):
             # torch has one operator for the whole layer. In channels_last
             # the operator computes variances as differences of large
-            # numbers, and for half precision it keeps statistics in half
-            # precision.
+            # numbers.
             of = self.num_groups, self.weight, self.bias, self.eps
             y = torch.group_norm(x, *of)
             return y if activation is None else activation(y)
+        norm = self.num_groups, None, None, self.weight, self.bias, self.eps
+        kernels = fused_kernels(x)
+        if kernels and kernels.supports(x, norm):
+            return kernels.fused_norm(x, norm, None, activation)
         return normalize(x, self.coefficients, activation)
+
+    def _statistics_dtype(self, x: Tensor) -> torch.dtype:
+        # torch keeps statistics in the dtype of the parameters.
+        return x.dtype if self.weight is None else self.weight.dtype
 
     def extra_repr(self) -> str:
         return (

@@ -129,6 +129,11 @@ def record(layer: nn.Module, call: Callable[[], Call]) -> None:
         _record_outside_graph(layer, call())
 
 
+def is_recorded() -> bool:
+    """Return whether a record is open, outside of torch.compile."""
+    return _current() is not None
+
+
 def _recall(layer: nn.Module) -> Call | None:
     run = _current()
     return None if run is None else run.recall(layer)

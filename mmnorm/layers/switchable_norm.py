@@ -6,10 +6,12 @@ from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmnorm.functional import normalize, switchable_coefficients
+from mmnorm.functional.dispatch import fused_kernels
 from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, check_group_size, check_momentum
 from .batch_statistics import batch_statistics
+from .fused_batch import local_batch_part
 
 
 @NORM_LAYERS.register_module()
@@ -117,6 +119,20 @@ class SN(_InstanceNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        kernels = fused_kernels(x, 'launch_fused_switchable')
+        if kernels:
+            batch = None
+            if self.use_bn:
+                group_size = self.group_size if self.sync else 1
+                batch = local_batch_part(self, x, 'biased', group_size)
+            logits = self.mean_weight, self.var_weight
+            parameters = *logits, self.weight, self.bias
+            if (batch or not self.use_bn) and kernels.supports_switchable(
+                x, parameters
+            ):
+                return kernels.switchable_norm(
+                    x, parameters, self.eps, batch, activation
+                )
         return normalize(x, self.coefficients, activation)
 
     def extra_repr(self) -> str:

@@ -1,15 +1,27 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Batch normalization over all processes."""
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmnorm.functional import batch_coefficients, normalize
+from mmnorm.distributed.all_reduce import is_alone
+from mmnorm.functional import (
+    batch_coefficients,
+    native_ops,
+    normalize,
+    torch_ops,
+)
+from mmnorm.functional.dispatch import fused_kernels, ops_for
 from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, check_group_size, check_momentum
 from .batch_statistics import batch_statistics
+from .fused_batch import local_batch_part
+from .recomputation import is_recorded
 
 
 @NORM_LAYERS.register_module()
@@ -78,15 +90,55 @@ class SyncBN(_BatchNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
-        if self.training:
-            return normalize(x, self.coefficients, activation)
-        # Evaluation needs no moments, and torch's operator is the fastest.
-        y = F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            eps=self.eps,
+        if not self.training:
+            # Evaluation needs no moments, and torch's operator is the
+            # fastest.
+            y = F.batch_norm(
+                x,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                eps=self.eps,
+            )
+            return y if activation is None else activation(y)
+        if self._is_plain(x):
+            y = self._plain_forward(x)
+            return y if activation is None else activation(y)
+        kernels = fused_kernels(x)
+        batch = kernels and local_batch_part(
+            self, x, 'unbiased', self.group_size
         )
-        return y if activation is None else activation(y)
+        norm = 0, self.weight, self.bias, None, None, 0.0
+        if batch and kernels.supports(x, norm):
+            return kernels.fused_norm(x, norm, batch, activation)
+        return normalize(x, self.coefficients, activation)
+
+    def _is_plain(self, x: Tensor) -> bool:
+        # On CPU, torch has one operator for the layer of a single process.
+        # In channels_last the operator adds up all pixels of a channel one
+        # by one in float32, so it serves small tensors only.
+        num_values = x.numel() // x.shape[1]
+        return (
+            torch_ops.supports_native(x)
+            and ops_for(x) is torch_ops
+            and (x.is_contiguous() or num_values <= native_ops.PIXELS)
+            and num_values > 1
+            and self.momentum is not None
+            and is_alone(self.group_size)
+            and not is_recorded()
+        )
+
+    def _plain_forward(self, x: Tensor) -> Tensor:
+        # The batch moves zeros by a momentum of 1, so that moments which are
+        # not finite do not reach the running statistics.
+        mean = torch.zeros_like(self.running_mean)
+        var = torch.zeros_like(self.running_var)
+        y = F.batch_norm(
+            x, mean, var, self.weight, self.bias, True, 1.0, self.eps
+        )
+        if math.isfinite(var.max().item()):
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var, self.momentum)
+            self.num_batches_tracked += 1
+        return y

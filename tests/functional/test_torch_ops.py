@@ -1,11 +1,13 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The plane operators of torch against their formulas in float64."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
-from mmnorm.functional import torch_ops
+from mmnorm.functional import native_ops, torch_ops
 
 SHAPES = {
     'one pixel': (3, 5, 1, 1),
@@ -40,8 +42,9 @@ def expand(x: Tensor, per_plane: Tensor) -> Tensor:
 @pytest.mark.parametrize('dtype', TOLERANCES)
 @pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
 def test_formulas(monkeypatch, shape, dtype, formats):
-    # The moments are computed in parts, of which the last has fewer planes.
-    monkeypatch.setattr(torch_ops, 'MOMENTS_AT_ONCE', 4 * 72)
+    # Operators work on parts, of which the last is smaller.
+    monkeypatch.setattr(native_ops, 'PART', 4 * 72)
+    monkeypatch.setattr(native_ops, 'PIXELS', 30)
     tolerance = TOLERANCES[dtype]
     x, dy = torch.randn(2, *shape, dtype=torch.float64)
     x = in_format((2 * x + 0.7).to(dtype), formats[0])
@@ -76,23 +79,37 @@ def test_formulas(monkeypatch, shape, dtype, formats):
         assert y.stride() == x.stride()
 
 
+@pytest.mark.parametrize('shape', [(2, 3, 40, 50), (1, 2, 400, 600)])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.half, torch.bfloat16])
 @pytest.mark.parametrize('memory_format', FORMATS)
-def test_large_mean(memory_format):
-    # With mean 1000 and deviation 1, E[x^2] - E[x]^2 has no correct digit.
-    x = in_format(torch.randn(2, 3, 40, 50) + 1000, memory_format)
+def test_large_mean(memory_format, dtype, shape):
+    # With mean 1000 and deviation 5, E[x^2] - E[x]^2 has no correct digit. A
+    # sum of many values, one by one in float32, has few.
+    x = in_format((5 * torch.randn(shape) + 1000).to(dtype), memory_format)
     mean, var = torch_ops.moments(x)
-    dims = (2, 3)
-    expected = x.double().mean(dims), x.double().var(dims, correction=0)
+    x64, dims = x.double(), (2, 3)
+    expected = x64.mean(dims), x64.var(dims, correction=0)
     for a, e in zip((mean, var), expected, strict=True):
         torch.testing.assert_close(a.double(), e, rtol=1e-4, atol=0)
+
+
+def largest_allocation(function: Callable[..., object], *args: Tensor) -> int:
+    with torch.profiler.profile(profile_memory=True) as profile:
+        function(*args)
+    events = profile.profiler.kineto_results.events()
+    return max(e.nbytes() for e in events if e.name() == '[memory]')
 
 
 @pytest.mark.parametrize('memory_format', FORMATS[:2])
 def test_moments_keep_no_copy(memory_format):
     x = in_format(torch.randn(1, 64, 300, 300), memory_format)
-    with torch.profiler.profile(profile_memory=True) as profile:
-        torch_ops.moments(x)
-    events = profile.profiler.kineto_results.events()
-    allocated = [e.nbytes() for e in events if e.name() == '[memory]']
-    limit = 4 * max(torch_ops.MOMENTS_AT_ONCE, x.shape[2:].numel())
-    assert max(allocated) <= limit < x.nbytes
+    limit = 4 * max(native_ops.PART, x.shape[2:].numel())
+    assert largest_allocation(torch_ops.moments, x) <= limit < x.nbytes
+
+
+@pytest.mark.parametrize('memory_format', FORMATS[:2])
+def test_input_grad_keeps_no_copy_in_float32(memory_format):
+    x = in_format(torch.randn(1, 64, 300, 300).bfloat16(), memory_format)
+    numbers = torch.randn(4, 1, 64)
+    largest = largest_allocation(torch_ops.input_grad, x, x, *numbers)
+    assert largest <= x.nbytes

@@ -11,6 +11,15 @@ from mmnorm import BCN, GN, SN, SyncBN
 from tests import reference
 
 CHANNELS = 8
+
+
+def make_step_bcn(num_features: int, **options) -> BCN:
+    """Return a layer as :class:`mmnorm.StepSync` prepares it."""
+    layer = BCN(num_features, 4, sync='step', **options)
+    layer.start_steps()
+    return layer
+
+
 LAYERS = {
     'GN': (partial(GN, num_groups=4), reference.gn),
     'GN auto': (partial(GN, num_groups='auto'), reference.gn),
@@ -32,6 +41,11 @@ LAYERS = {
     ),
     'BCN gradient of image': (
         partial(BCN, num_groups=4, estimate_grad='image', grad_share=0.5),
+        reference.bcn,
+    ),
+    'BCN step': (make_step_bcn, reference.bcn),
+    'BCN step gradient of image': (
+        partial(make_step_bcn, estimate_grad='image', grad_share=0.7),
         reference.bcn,
     ),
     'SN': (SN, reference.sn),
@@ -89,7 +103,17 @@ def run(layer: nn.Module, forward, x: Tensor) -> dict[str, Tensor]:
     uneven_loss(y).backward()
     results = {'output': y.detach(), 'input gradient': x.grad}
     results |= {f'{k} gradient': p.grad for k, p in layer.named_parameters()}
-    return results | dict(layer.named_buffers())
+    return results | statistics(layer)
+
+
+def statistics(network: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers, and the sums that wait for the next update."""
+    sums = {
+        f'{name}.step_sums': layer.step_sums
+        for name, layer in network.named_modules()
+        if getattr(layer, 'step_sums', None) is not None
+    }
+    return dict(network.named_buffers()) | sums
 
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:

@@ -77,13 +77,23 @@ def test_one_value_per_channel_has_constant_estimates(gradient):
     torch.testing.assert_close(seen['input gradient'], expected)
 
 
-@pytest.mark.parametrize(
-    'options', [dict(estimate=False), dict(sync='step')], ids=str
-)
-def test_gradient_without_estimates_of_the_batch(options):
-    message = "estimate_grad='image' with estimate=.* and sync="
+@pytest.mark.parametrize('gradient', GRADIENTS)
+def test_gradient_without_estimates(gradient):
+    message = (
+        f"estimate_grad='{gradient}' with estimate=False, .*: set estimate to "
+        'True, or estimate_grad to None'
+    )
     with pytest.raises(ValueError, match=message):
-        BCN(8, 4, estimate_grad='image', **options)
+        BCN(8, 4, estimate_grad=gradient, estimate=False)
+
+
+def test_gradient_of_the_batch_without_its_statistics():
+    message = (
+        "estimate_grad='batch' with sync='step', .*: set estimate_grad to "
+        "'image', or sync to True"
+    )
+    with pytest.raises(ValueError, match=message):
+        BCN(8, 4, estimate_grad='batch', sync='step')
 
 
 def test_copies_keep_the_gradient():

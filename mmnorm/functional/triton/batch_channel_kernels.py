@@ -10,9 +10,14 @@ group, or a block of channels where there are no groups.
 """
 # ruff: noqa: N803, as Triton's compile-time arguments are in capitals
 
-import triton
 import triton.language as tl
 
+from .batch_channel_tiles import (
+    batch_part,
+    load,
+    tile_coefficients,
+    tile_gradients,
+)
 from .specialization import kernel_for_any
 
 # Sizes are arguments of a launch, and pointers may have any alignment. The
@@ -52,52 +57,6 @@ kernel = kernel_for_any(
 )
 
 
-@triton.jit
-def load(ptr, index, exists, HAS: tl.constexpr, default: tl.constexpr):
-    # Parameters may be in half precision, or missing.
-    value = tl.zeros_like(index).to(tl.float32) + default
-    if HAS:
-        value = tl.load(ptr + index, exists, 0.0).to(tl.float32)
-    return value
-
-
-@triton.jit
-def _batch_part(
-    channel,
-    exists,
-    batch_mean_ptr,
-    batch_var_ptr,
-    gamma_ptr,
-    beta_ptr,
-    batch_eps,
-    HAS_BATCH: tl.constexpr,
-):
-    # z = alpha * (x - batch_mean) + beta
-    batch_mean = load(batch_mean_ptr, channel, exists, HAS_BATCH, 0.0)
-    batch_var = load(batch_var_ptr, channel, exists, HAS_BATCH, 1.0)
-    gamma = load(gamma_ptr, channel, exists, HAS_BATCH, 1.0)
-    beta = load(beta_ptr, channel, exists, HAS_BATCH, 0.0)
-    if HAS_BATCH:
-        rstd = tl.where(exists, tl.rsqrt(batch_var + batch_eps), 0.0)
-    else:
-        rstd = tl.where(exists, 1.0, 0.0)
-    return batch_mean, rstd, gamma * rstd, beta
-
-
-@triton.jit
-def _channel_part(z_mean, z_var, inside, channels_per_group, eps):
-    # The tile has the channels of one group in several images.
-    share = 1.0 / channels_per_group.to(tl.float32)
-    center = tl.sum(tl.where(inside, z_mean, 0.0), 1) * share
-    centered = tl.where(inside, z_mean - center[:, None], 0.0)
-    var = tl.sum(tl.where(inside, z_var + centered * centered, 0.0), 1) * share
-    # An image past the last has variance 0, whose reciprocal root is infinite
-    # if eps is 0.
-    exists = tl.max(inside.to(tl.int32), 1) > 0
-    rstd = tl.where(exists, tl.rsqrt(var + eps), 0.0)
-    return centered, rstd, share
-
-
 @kernel
 def batch_channel(
     mean_ptr,
@@ -118,8 +77,6 @@ def batch_channel(
     eps,
     HAS_BATCH: tl.constexpr,
     HAS_GROUPS: tl.constexpr,
-    HAS_WEIGHT: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
     IMAGES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -133,31 +90,36 @@ def batch_channel(
     inside = (image < num_images)[:, None] & exists[None, :]
     plane = image[:, None] * num_channels + channel[None, :]
     mean = tl.load(mean_ptr + plane, inside, 0.0)
-    batch_mean, _, alpha, beta = _batch_part(
+    var = load(var_ptr, plane, inside, 0.0)
+    batch_mean = load(batch_mean_ptr, channel, exists, 0.0)
+    batch_var = load(batch_var_ptr, channel, exists, 1.0)
+    _, alpha, beta = batch_part(
+        batch_mean,
+        batch_var,
         channel,
         exists,
-        batch_mean_ptr,
-        batch_var_ptr,
         gamma_ptr,
         beta_ptr,
         batch_eps,
         HAS_BATCH,
     )
-    z_mean = alpha[None, :] * (mean - batch_mean[None, :]) + beta[None, :]
-    scale = tl.zeros_like(z_mean) + alpha[None, :]
-    shift = z_mean
-    if HAS_GROUPS:
-        var = tl.load(var_ptr + plane, inside, 0.0)
-        z_var = (alpha * alpha)[None, :] * var
-        centered, rstd, _ = _channel_part(
-            z_mean, z_var, inside, channels_per_group, eps
-        )
-        index = channel // channels_per_weight
-        weight = load(weight_ptr, index, exists, HAS_WEIGHT, 1.0)
-        bias = load(bias_ptr, index, exists, HAS_BIAS, 0.0)
-        group_scale = weight[None, :] * rstd[:, None]
-        scale = group_scale * alpha[None, :]
-        shift = group_scale * centered + bias[None, :]
+    index = channel // channels_per_weight
+    scale, shift = tile_coefficients(
+        mean,
+        var,
+        inside,
+        batch_mean,
+        alpha,
+        beta,
+        load(weight_ptr, index, exists, 1.0),
+        load(bias_ptr, index, exists, 0.0),
+        1.0 / channels_per_group.to(tl.float32),
+        eps,
+        HAS_GROUPS,
+        IMAGES,
+        1,
+        BLOCK,
+    )
     tl.store(scale_ptr + plane, scale, inside)
     tl.store(shift_ptr + plane, shift, inside)
 
@@ -189,7 +151,6 @@ def batch_channel_grad(
     eps,
     HAS_BATCH: tl.constexpr,
     HAS_GROUPS: tl.constexpr,
-    HAS_WEIGHT: tl.constexpr,
     WEIGHT_PER_GROUP: tl.constexpr,
     IMAGES: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -200,18 +161,20 @@ def batch_channel_grad(
     within = tl.arange(0, BLOCK)
     channel = group * channels_per_group + within
     exists = (within < channels_per_group) & (channel < num_channels)
-    batch_mean, batch_rstd, alpha, beta = _batch_part(
+    batch_mean = load(batch_mean_ptr, channel, exists, 0.0)
+    batch_var = load(batch_var_ptr, channel, exists, 1.0)
+    batch_rstd, alpha, beta = batch_part(
+        batch_mean,
+        batch_var,
         channel,
         exists,
-        batch_mean_ptr,
-        batch_var_ptr,
         gamma_ptr,
         beta_ptr,
         batch_eps,
         HAS_BATCH,
     )
-    index = channel // channels_per_weight
-    weight = load(weight_ptr, index, exists, HAS_WEIGHT, 1.0)[None, :]
+    weight = load(weight_ptr, channel // channels_per_weight, exists, 1.0)
+    share = 1.0 / channels_per_group.to(tl.float32)
     sum_alpha = tl.zeros((BLOCK,), tl.float32)
     sum_z_mean = tl.zeros((BLOCK,), tl.float32)
     sum_weight = tl.zeros((BLOCK,), tl.float32)
@@ -220,37 +183,30 @@ def batch_channel_grad(
         image = start + tl.arange(0, IMAGES)
         inside = (image < num_images)[:, None] & exists[None, :]
         plane = image[:, None] * num_channels + channel[None, :]
-        mean = tl.load(mean_ptr + plane, inside, 0.0) - batch_mean[None, :]
-        grad_scale = tl.load(grad_scale_ptr + plane, inside, 0.0)
         grad_shift = tl.load(grad_shift_ptr + plane, inside, 0.0)
-        grad_z_mean = grad_shift
-        grad_alpha = grad_scale
-        if HAS_GROUPS:
-            var = tl.load(var_ptr + plane, inside, 0.0)
-            z_mean = alpha[None, :] * mean + beta[None, :]
-            z_var = (alpha * alpha)[None, :] * var
-            centered, rstd, share = _channel_part(
-                z_mean, z_var, inside, channels_per_group, eps
-            )
-            rstd = rstd[:, None]
-            grad_group_scale = alpha[None, :] * grad_scale
-            grad_group_scale += centered * grad_shift
-            grad_rstd = tl.sum(weight * grad_group_scale, 1)[:, None]
-            grad_z_var = -0.5 * rstd * rstd * rstd * grad_rstd * share
-            g_centered = weight * rstd * grad_shift
-            g_centered += 2.0 * grad_z_var * centered
-            center = tl.sum(tl.where(inside, g_centered, 0.0), 1) * share
-            grad_z_mean = tl.where(inside, g_centered - center[:, None], 0.0)
-            grad_alpha = weight * rstd * grad_scale
-            grad_alpha += 2.0 * alpha[None, :] * var * grad_z_var
-            grad_var = (alpha * alpha)[None, :] * grad_z_var
-            tl.store(grad_var_ptr + plane, grad_var, inside)
-            sum_weight += tl.sum(rstd * grad_group_scale, 0)
-            sum_bias += tl.sum(grad_shift, 0)
-        grad_alpha += mean * grad_z_mean
-        tl.store(grad_mean_ptr + plane, alpha[None, :] * grad_z_mean, inside)
-        sum_alpha += tl.sum(tl.where(inside, grad_alpha, 0.0), 0)
-        sum_z_mean += tl.sum(grad_z_mean, 0)
+        g_z_mean, g_alpha, g_weight, grad_var = tile_gradients(
+            tl.load(mean_ptr + plane, inside, 0.0),
+            load(var_ptr, plane, inside, 0.0),
+            inside,
+            tl.load(grad_scale_ptr + plane, inside, 0.0),
+            grad_shift,
+            batch_mean,
+            alpha,
+            beta,
+            weight,
+            share,
+            eps,
+            HAS_GROUPS,
+            IMAGES,
+            1,
+            BLOCK,
+        )
+        tl.store(grad_mean_ptr + plane, alpha[None, :] * g_z_mean, inside)
+        tl.store(grad_var_ptr + plane, grad_var, inside)
+        sum_alpha += tl.sum(g_alpha, 0)
+        sum_z_mean += tl.sum(g_z_mean, 0)
+        sum_weight += tl.sum(g_weight, 0)
+        sum_bias += tl.sum(grad_shift, 0)
     if HAS_BATCH:
         tl.store(grad_beta_ptr + channel, sum_z_mean, exists)
         tl.store(grad_gamma_ptr + channel, batch_rstd * sum_alpha, exists)

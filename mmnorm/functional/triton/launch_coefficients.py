@@ -6,13 +6,13 @@ for float32 moments on a GPU, with their gradients written out.
 """
 
 import torch
-import triton
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import batch_channel_kernels as kernels
 from . import switchable_kernels
+from .launch import launch
 
 # A program holds TILE numbers of each tensor in registers, and has CHANNELS
 # channels where there are no groups.
@@ -115,32 +115,30 @@ class _BatchChannel(Function):
     ) -> tuple[Tensor, Tensor]:
         n, c = mean.shape
         per_group = c // num_groups if num_groups else CHANNELS
-        block = triton.next_power_of_2(per_group)
+        block = next_power_of_2(per_group)
+        images = images_per_tile(n, block)
         per_weight = 1 if weight is None else c // weight.numel()
-        ctx.numbers = n, c, per_group, per_weight, batch_eps, eps
-        ctx.constants = {
-            'HAS_BATCH': batch_mean is not None,
-            'HAS_GROUPS': num_groups > 0,
-            'HAS_WEIGHT': weight is not None,
-            'IMAGES': _num_images_per_tile(n, block),
-            'BLOCK': block,
-        }
-        ctx.num_programs = triton.cdiv(c, per_group)
-        moments = mean, var, batch_mean, batch_var, gamma, beta, weight
-        ctx.save_for_backward(*moments)
+        ctx.numbers = (
+            *(n, c, per_group, per_weight),
+            *(float(batch_eps), float(eps)),
+        )
+        ctx.constants = batch_mean is not None, num_groups > 0, images, block
+        ctx.num_programs = -(-c // per_group)
+        inputs = mean, var, batch_mean, batch_var, gamma, beta, weight
+        ctx.save_for_backward(*inputs)
         ctx.has_bias = bias is not None
         scale, shift = torch.empty_like(mean), torch.empty_like(mean)
-        blocks = triton.cdiv(n, ctx.constants['IMAGES'])
-        with torch.cuda.device_of(mean):
-            kernels.batch_channel[(ctx.num_programs * blocks,)](
-                *_pointers(mean, *moments, bias),
-                scale,
-                shift,
-                *ctx.numbers,
-                HAS_BIAS=ctx.has_bias,
-                **ctx.constants,
-                num_warps=_num_warps(block),
-            )
+        tensors = _contiguous(*inputs, bias)
+        launch(
+            kernels.batch_channel,
+            ctx.num_programs * -(-n // images),
+            mean,
+            (),
+            (*tensors, scale, shift, *ctx.numbers),
+            ctx.constants,
+            _dtypes(tensors),
+            _num_warps(block),
+        )
         return scale, shift
 
     @staticmethod
@@ -153,22 +151,20 @@ class _BatchChannel(Function):
         grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
         grad_batch = mean.new_empty(4, c)
         grad_affine = mean.new_empty(2, num_weights)
-        with torch.cuda.device_of(mean):
-            kernels.batch_channel_grad[(ctx.num_programs,)](
-                *_pointers(mean, *moments),
-                grad_scale.contiguous(),
-                grad_shift.contiguous(),
-                grad_mean,
-                grad_var,
-                *grad_batch,
-                *grad_affine,
-                *ctx.numbers,
-                WEIGHT_PER_GROUP=num_weights < c,
-                **ctx.constants,
-                num_warps=_num_warps(ctx.constants['BLOCK']),
-            )
-        has_groups = ctx.constants['HAS_GROUPS']
-        if not ctx.constants['HAS_BATCH']:
+        has_batch, has_groups, images, block = ctx.constants
+        tensors = _contiguous(*moments, grad_scale, grad_shift)
+        grads = grad_mean, grad_var, *grad_batch.unbind()
+        launch(
+            kernels.batch_channel_grad,
+            ctx.num_programs,
+            mean,
+            (),
+            (*tensors, *grads, *grad_affine.unbind(), *ctx.numbers),
+            (has_batch, has_groups, num_weights < c, images, block),
+            _dtypes(tensors),
+            _num_warps(block),
+        )
+        if not has_batch:
             grad_batch = (None,) * 4
         return (
             grad_mean,
@@ -197,25 +193,23 @@ class _Switchable(Function):
         eps,
     ) -> tuple[Tensor, Tensor]:
         n, c = mean.shape
-        block = triton.next_power_of_2(c)
-        ctx.numbers = n, c, eps
-        ctx.constants = {
-            'HAS_BATCH': batch_mean is not None,
-            'IMAGES': _num_images_per_tile(n, block),
-            'BLOCK': block,
-        }
+        block = next_power_of_2(c)
+        images = images_per_tile(n, block)
+        ctx.numbers = n, c, float(eps)
+        ctx.constants = batch_mean is not None, images, block
         inputs = mean, var, batch_mean, batch_var, mean_weight, var_weight
         ctx.save_for_backward(*inputs, weight)
         scale, shift = torch.empty_like(mean), torch.empty_like(mean)
-        with torch.cuda.device_of(mean):
-            blocks = triton.cdiv(n, ctx.constants['IMAGES'])
-            switchable_kernels.switchable[(blocks,)](
-                *_pointers(mean, *inputs, weight, bias),
-                scale,
-                shift,
-                *ctx.numbers,
-                **ctx.constants,
-            )
+        tensors = _contiguous(*inputs, weight, bias)
+        launch(
+            switchable_kernels.switchable,
+            -(-n // images),
+            mean,
+            (),
+            (*tensors, scale, shift, *ctx.numbers),
+            ctx.constants,
+            _dtypes(tensors),
+        )
         return scale, shift
 
     @staticmethod
@@ -226,21 +220,20 @@ class _Switchable(Function):
         grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
         grad_channels = mean.new_empty(4, mean.shape[1])
         grad_logits = mean.new_empty(2, 3)
-        with torch.cuda.device_of(mean):
-            switchable_kernels.switchable_grad[(1,)](
-                *_pointers(mean, *inputs),
-                grad_scale.contiguous(),
-                grad_shift.contiguous(),
-                grad_mean,
-                grad_var,
-                *grad_channels,
-                grad_logits,
-                *ctx.numbers,
-                **ctx.constants,
-                num_warps=8,
-            )
+        tensors = _contiguous(*inputs, grad_scale, grad_shift)
+        grads = grad_mean, grad_var, *grad_channels.unbind(), grad_logits
+        launch(
+            switchable_kernels.switchable_grad,
+            1,
+            mean,
+            (),
+            (*tensors, *grads, *ctx.numbers),
+            ctx.constants,
+            _dtypes(tensors),
+            8,
+        )
         grad_batch, grad_affine = grad_channels.chunk(2)
-        if not ctx.constants['HAS_BATCH']:
+        if not ctx.constants[0]:
             grad_batch = None, None
         return (
             grad_mean,
@@ -252,16 +245,34 @@ class _Switchable(Function):
         )
 
 
-def _num_images_per_tile(num_images: int, block: int) -> int:
-    most = triton.next_power_of_2(max(num_images, 1))
-    return min(max(TILE // block, 1), most)
+def next_power_of_2(size: int) -> int:
+    """Return the smallest power of 2 that is not below a positive size."""
+    return 1 << (size - 1).bit_length()
+
+
+def images_per_tile(num_images: int, block: int) -> int:
+    """Return one of three numbers, because a kernel is compiled for each.
+
+    Args:
+        num_images: Number of images.
+        block: Numbers per image.
+    """
+    most = max(TILE // block, 1)
+    return min(max(num_images, 1), most) if num_images < 3 else most
 
 
 def _num_warps(block: int) -> int:
     return 8 if block >= 1024 else 4
 
 
-def _pointers(mean: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-    # A kernel needs a pointer in place of a missing tensor, but never reads
-    # from this pointer.
-    return tuple(mean if t is None else t.contiguous() for t in tensors)
+def _contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    return tuple(
+        t if t is None or t.is_contiguous() else t.contiguous()
+        for t in tensors
+    )
+
+
+def _dtypes(
+    tensors: tuple[Tensor | None, ...],
+) -> tuple[torch.dtype | None, ...]:
+    return tuple([None if t is None else t.dtype for t in tensors])

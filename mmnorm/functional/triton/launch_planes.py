@@ -6,11 +6,14 @@ inputs that :func:`supports` accepts. Each function reads and writes an
 activation once, and computes in float32.
 """
 
+from collections.abc import Iterable
+
 import torch
 import triton
 from torch import Tensor, nn
 
 from . import plane_kernels as kernels
+from .launch import launch
 
 # A fused activation is a scale, a shift and the activation. From scale and
 # shift, the kernels compute the argument of the activation again.
@@ -44,24 +47,35 @@ def supports(x: Tensor) -> bool:
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of each plane, in float32."""
-    chunk_tiles, num_chunks = _split(x)
+    blocks, rows, num_pixels, constants = layout(x)
+    tile_pixels = constants[-1]
+    chunk_tiles, num_chunks = split(blocks, num_pixels, tile_pixels)
     partial = _new_per_plane(x, num_chunks)
-    _launch(kernels.moments, x, chunk_tiles, (x, *partial))
+    means, variances = partial.unbind()
+    launch(
+        kernels.moments,
+        blocks * num_chunks,
+        x,
+        (x,),
+        (means, variances, rows, num_pixels, chunk_tiles),
+        constants,
+        (x.dtype, num_pixels >> 31),
+    )
     if num_chunks == 1:
-        mean, var = partial[..., 0]
+        mean, var = partial[..., 0].unbind()
         return mean, var
-    mean, var = merged = _new_per_plane(x)
-    num_planes, num_pixels = mean.numel(), x.shape[2:].numel()
-    with torch.cuda.device_of(x):
-        kernels.merge[(triton.cdiv(num_planes, MERGED_PLANES),)](
-            *partial,
-            *merged,
-            num_planes,
-            num_pixels,
-            chunk_tiles * _layout(x)[-1][1],
-            PLANES=MERGED_PLANES,
-            CHUNKS=MAX_CHUNKS,
-        )
+    mean, var = _new_per_plane(x).unbind()
+    num_planes = mean.numel()
+    sizes = num_planes, num_pixels, chunk_tiles * tile_pixels
+    launch(
+        kernels.merge,
+        -(-num_planes // MERGED_PLANES),
+        x,
+        (),
+        (means, variances, mean, var, *sizes),
+        (MERGED_PLANES, MAX_CHUNKS),
+        num_pixels >> 31,
+    )
     return mean, var
 
 
@@ -79,8 +93,8 @@ def affine(
 ) -> Tensor:
     """Return ``scale * (x - mean) + shift``, in dtype and format of ``x``."""
     y = torch.empty_like(x)
-    tensors = x, *map(_to_float32, (mean, scale, shift)), y
-    _launch(kernels.affine, x, 1, tensors, **_constants(activation))
+    per_plane = map(_to_float32, (mean, scale, shift))
+    _launch_tiles(kernels.affine, (x, y), per_plane, activation)
     return y
 
 
@@ -96,14 +110,25 @@ def plane_sums(
     The kernels first multiply ``dy`` by the derivative of the activation,
     here and in :func:`input_grad`.
     """
-    chunk_tiles, num_chunks = _split(x)
-    partial = _new_per_plane(x, num_chunks)
+    dy = match_format(dy, x)
     scale, shift, activation = fused or (mean, mean, None)
+    slope, name = slope_and_name(activation)
+    blocks, rows, num_pixels, constants = layout(x)
+    chunk_tiles, num_chunks = split(blocks, num_pixels, constants[-1])
+    partial = _new_per_plane(x, num_chunks)
     per_plane = map(_to_float32, (mean, scale, shift))
-    tensors = _match_format(dy, x), x, *per_plane, *partial
-    constants = _constants(activation)
-    _launch(kernels.sums, x, chunk_tiles, tensors, **constants)
-    product, total = partial[..., 0] if num_chunks == 1 else partial.sum(-1)
+    numbers = slope, rows, num_pixels, chunk_tiles
+    launch(
+        kernels.sums,
+        blocks * num_chunks,
+        x,
+        (x, dy),
+        (*per_plane, *partial.unbind(), *numbers),
+        (name, *constants),
+        (x.dtype, dy.dtype, num_pixels >> 31),
+    )
+    sums = partial[..., 0] if num_chunks == 1 else partial.sum(-1)
+    product, total = sums.unbind()
     return product, total
 
 
@@ -120,62 +145,80 @@ def input_grad(
     dx = torch.empty_like(x)
     _, shift, activation = fused or (None, mean, None)
     per_plane = map(_to_float32, (mean, scale, shift, grad_mean, grad_var))
-    tensors = _match_format(dy, x), x, *per_plane, dx
-    _launch(kernels.input_grad, x, 1, tensors, **_constants(activation))
+    activations = x, dx, match_format(dy, x)
+    _launch_tiles(kernels.input_grad, activations, per_plane, activation)
     return dx
 
 
-def _layout(x: Tensor) -> tuple[int, int, int, tuple[int, int]]:
-    """Return images, rows, pixels, and the rows and pixels of a tile."""
+def layout(x: Tensor) -> tuple[int, int, int, tuple]:
+    """Return blocks of planes, rows per image, pixels per plane, constants.
+
+    The constants are whether the channels are last and the rows of memory
+    aligned, and the rows and pixels of a tile.
+    """
     n, c = x.shape[:2]
-    num_pixels = x.shape[2:].numel()
+    num_pixels = x.numel() // (n * c)
     if x.is_contiguous():
-        return 1, n * c, num_pixels, CONTIGUOUS_TILE
-    return n, c, num_pixels, CHANNELS_LAST_TILE
+        rows, pixels = CONTIGUOUS_TILE
+        constants = False, num_pixels % 8 == 0, rows, pixels
+        return -(-n * c // rows), n * c, num_pixels, constants
+    rows, pixels = CHANNELS_LAST_TILE
+    constants = True, c % 8 == 0, rows, pixels
+    return n * -(-c // rows), c, num_pixels, constants
 
 
-def _split(x: Tensor) -> tuple[int, int]:
-    """Return the number of tiles per chunk and of chunks per plane."""
+def split(num_blocks: int, num_pixels: int, tile_pixels: int) -> tuple:
+    """Return the number of tiles per chunk and of chunks per plane.
+
+    Args:
+        num_blocks: Blocks of planes, each of which one tile covers.
+        num_pixels: Pixels per plane.
+        tile_pixels: Pixels per tile.
+    """
     # One image has few planes, and one program per plane would leave most of
     # a GPU idle. Each plane is cut into chunks, which are merged afterwards.
-    images, rows, num_pixels, (tile_rows, tile_pixels) = _layout(x)
-    tiles = triton.cdiv(num_pixels, tile_pixels)
-    chunks = PROGRAMS // (images * triton.cdiv(rows, tile_rows))
-    chunks = min(tiles, max(chunks, 1), MAX_CHUNKS)
-    chunk_tiles = triton.cdiv(tiles, chunks)
-    return chunk_tiles, triton.cdiv(tiles, chunk_tiles)
+    tiles = -(-num_pixels // tile_pixels)
+    chunks = min(tiles, max(PROGRAMS // num_blocks, 1), MAX_CHUNKS)
+    chunk_tiles = -(-tiles // chunks)
+    return chunk_tiles, -(-tiles // chunk_tiles)
 
 
-def _constants(activation: nn.Module | None) -> dict[str, object]:
+def slope_and_name(activation: nn.Module | None) -> tuple[float, str]:
+    """Return the slope and the name of an activation, for a kernel."""
     if activation is None:
-        return {'slope': 0.0, 'ACTIVATION': ''}
-    slope = getattr(activation, 'negative_slope', 0.0)
-    return {'slope': slope, 'ACTIVATION': ACTIVATIONS[type(activation)]}
+        return 0.0, ''
+    slope = float(getattr(activation, 'negative_slope', 0.0))
+    return slope, ACTIVATIONS[type(activation)]
 
 
-def _launch(
+def match_format(dy: Tensor, x: Tensor) -> Tensor:
+    """Return a gradient in the memory format of an activation."""
+    if dy.stride() == x.stride():
+        return dy
+    if x.is_contiguous():
+        return dy.contiguous()
+    return dy.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def _launch_tiles(
     kernel: triton.JITFunction,
-    x: Tensor,
-    chunk_tiles: int,
-    tensors: tuple[Tensor, ...],
-    **constants: object,
+    activations: tuple[Tensor, ...],
+    per_plane: Iterable[Tensor],
+    activation: nn.Module | None,
 ) -> None:
-    images, rows, num_pixels, (tile_rows, tile_pixels) = _layout(x)
-    blocks = images * triton.cdiv(rows, tile_rows)
-    chunks = triton.cdiv(num_pixels, chunk_tiles * tile_pixels)
-    channels_last = not x.is_contiguous()
-    with torch.cuda.device_of(x):
-        kernel[(blocks * chunks,)](
-            *tensors,
-            num_rows=rows,
-            num_pixels=num_pixels,
-            chunk_tiles=chunk_tiles,
-            CHANNELS_LAST=channels_last,
-            ALIGNED=(rows if channels_last else num_pixels) % 8 == 0,
-            ROWS=tile_rows,
-            PIXELS=tile_pixels,
-            **constants,
-        )
+    # One program per tile.
+    x = activations[0]
+    slope, name = slope_and_name(activation)
+    blocks, rows, num_pixels, constants = layout(x)
+    launch(
+        kernel,
+        blocks * -(-num_pixels // constants[-1]),
+        x,
+        activations,
+        (*per_plane, slope, rows, num_pixels),
+        (name, *constants),
+        (x.dtype, activations[-1].dtype, num_pixels >> 31),
+    )
 
 
 def _new_per_plane(x: Tensor, *trailing: int) -> Tensor:
@@ -185,10 +228,6 @@ def _new_per_plane(x: Tensor, *trailing: int) -> Tensor:
 
 
 def _to_float32(per_plane: Tensor) -> Tensor:
+    if per_plane.dtype == torch.float32 and per_plane.is_contiguous():
+        return per_plane  # as the calls below would, but they cost the host
     return per_plane.to(torch.float32).contiguous()
-
-
-def _match_format(dy: Tensor, x: Tensor) -> Tensor:
-    if x.is_contiguous():
-        return dy.contiguous()
-    return dy.movedim(1, -1).contiguous().movedim(-1, 1)

@@ -6,12 +6,12 @@ for float32 on a GPU, with their gradients written out.
 """
 
 import torch
-import triton
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import statistics_kernels as kernels
+from .launch import launch
 
 IMAGES, BLOCK = 32, 64
 # A program that has to read all channels reads so many of them at once.
@@ -51,17 +51,15 @@ class _BatchSums(Function):
         ctx.save_for_backward(mean)
         ctx.num_pixels = num_pixels
         sums = mean.new_empty(2 * c + 1, dtype=torch.float64)
-        with torch.cuda.device_of(mean):
-            kernels.batch_sums[(triton.cdiv(c, BLOCK),)](
-                mean,
-                var.contiguous(),
-                sums,
-                n,
-                c,
-                num_pixels,
-                IMAGES=IMAGES,
-                BLOCK=BLOCK,
-            )
+        launch(
+            kernels.batch_sums,
+            -(-c // BLOCK),
+            mean,
+            (),
+            (mean, var.contiguous(), sums, n, c, num_pixels),
+            (IMAGES, BLOCK),
+            num_pixels >> 31,
+        )
         return sums
 
     @staticmethod
@@ -69,17 +67,16 @@ class _BatchSums(Function):
     def backward(ctx, grad_sums):
         (mean,) = ctx.saved_tensors
         grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
-        with torch.cuda.device_of(mean):
-            kernels.batch_sums_grad[(triton.cdiv(mean.numel(), LARGE_BLOCK),)](
-                mean,
-                grad_sums.contiguous(),
-                grad_mean,
-                grad_var,
-                mean.numel(),
-                mean.shape[1],
-                ctx.num_pixels,
-                BLOCK=LARGE_BLOCK,
-            )
+        sizes = mean.numel(), mean.shape[1], ctx.num_pixels
+        launch(
+            kernels.batch_sums_grad,
+            -(-mean.numel() // LARGE_BLOCK),
+            mean,
+            (),
+            (mean, grad_sums.contiguous(), grad_mean, grad_var, *sizes),
+            (LARGE_BLOCK,),
+            ctx.num_pixels >> 31,
+        )
         return grad_mean, grad_var, None
 
 
@@ -97,21 +94,16 @@ class _UpdateStatistics(Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(sums)
         mean, var = (torch.empty_like(running_mean) for _ in range(2))
-        with torch.cuda.device_of(sums):
-            kernels.update_statistics[(1,)](
-                sums.contiguous(),
-                running_mean,
-                running_var,
-                num_batches_tracked,
-                mean,
-                var,
-                0.0 if momentum is None else momentum,
-                len(mean),
-                KIND=kind,
-                CUMULATIVE=momentum is None,
-                UPDATE=update,
-                BLOCK=LARGE_BLOCK,
-            )
+        running = running_mean, running_var, num_batches_tracked
+        rate = 0.0 if momentum is None else float(momentum)
+        launch(
+            kernels.update_statistics,
+            1,
+            sums,
+            (),
+            (sums.contiguous(), *running, mean, var, rate, mean.shape[0]),
+            (kind, momentum is None, update, LARGE_BLOCK),
+        )
         if kind == 'estimated':  # estimates have no gradient
             ctx.mark_non_differentiable(mean, var)
         return mean, var
@@ -122,13 +114,13 @@ class _UpdateStatistics(Function):
         (sums,) = ctx.saved_tensors
         c = len(grad_mean)
         grad_sums = torch.empty_like(sums)
-        with torch.cuda.device_of(sums):
-            kernels.update_statistics_grad[(triton.cdiv(c, BLOCK),)](
-                sums.contiguous(),
-                grad_mean.contiguous(),
-                grad_var.contiguous(),
-                grad_sums,
-                c,
-                BLOCK=BLOCK,
-            )
+        grads = grad_mean.contiguous(), grad_var.contiguous(), grad_sums
+        launch(
+            kernels.update_statistics_grad,
+            -(-c // BLOCK),
+            sums,
+            (),
+            (sums.contiguous(), *grads, c),
+            (BLOCK,),
+        )
         return grad_sums, *(None,) * 6

@@ -3,7 +3,8 @@
 
 Every function runs once on each backend, forward and backward, on small
 random tensors. The plane operators run for every dtype, memory format,
-alignment and activation that the kernels are compiled for.
+alignment and activation that the kernels are compiled for. Whole norms of
+:mod:`.self_test_fused` run with every kind of batch part.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ from mmnorm.functional import coefficients, normalize
 from mmnorm.functional.dispatch import forced
 from mmnorm.functional.statistics import batch_sums, update_statistics
 
-Results = tuple[Tensor, ...]
+from .self_test_fused import Results, fused_cases, random
+
 # The error of a result is relative to its largest number, or to 1 if its
 # largest number is less.
 TOLERANCES = {
@@ -81,18 +83,11 @@ def _cases(
         run = _with_gradients(device, function, arguments)
         yield name, torch.float32, run
     yield 'batch_sums', torch.float32, _batch_sums(device)
+    yield from fused_cases(device)
     kinds = 'biased', 'unbiased', 'estimated'
     for kind, momentum in product(kinds, (0.3, None)):
         run = _update(device, kind, momentum)
         yield 'update_statistics', torch.float32, run
-
-
-def _random(device: torch.device, *shape: int) -> Tensor:
-    # A separate generator leaves the random numbers of a training as they are,
-    # and the kernels do not support float64, which may be the default dtype.
-    generator = torch.Generator(device).manual_seed(0)
-    options = dict(dtype=torch.float32, device=device)
-    return torch.rand(shape, generator=generator, **options)
 
 
 def _planes(
@@ -103,10 +98,10 @@ def _planes(
     activation: nn.Module | None,
 ) -> Callable[[], Results]:
     # With a mean of 0, an error of the mean would not show.
-    x, dy = 4 * _random(device, 2, 2, 24, *size).to(dtype) - 1.5
+    x, dy = 4 * random(device, 2, 2, 24, *size).to(dtype) - 1.5
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    weight = (_random(device, 24) + 0.5).requires_grad_()
+    weight = (random(device, 24) + 0.5).requires_grad_()
 
     def instance_norm(mean: Tensor, var: Tensor, _: int) -> tuple:
         return weight * (var + 1e-3).rsqrt(), -weight * mean
@@ -120,7 +115,7 @@ def _planes(
 
 
 def _coefficients(device: torch.device) -> Iterator[tuple]:
-    channels, logits = _random(device, 6, 24), _random(device, 2, 3)
+    channels, logits = random(device, 6, 24), random(device, 2, 3)
     batch, affine = channels[:4], channels[4:]
     group, channel = affine[:, :4], affine
     yield (
@@ -156,7 +151,7 @@ def _coefficients(device: torch.device) -> Iterator[tuple]:
 def _with_gradients(
     device: torch.device, function: Callable, parameters: Tensor
 ) -> Callable[[], Results]:
-    mean, var, *grads = _random(device, 4, 3, 24)
+    mean, var, *grads = random(device, 4, 3, 24)
 
     def run() -> Results:
         leaves = [t.detach().requires_grad_() for t in (mean, var)]
@@ -169,8 +164,8 @@ def _with_gradients(
 
 
 def _batch_sums(device: torch.device) -> Callable[[], Results]:
-    mean, var = _random(device, 2, 3, 24)
-    grad = _random(device, 49).double()
+    mean, var = random(device, 2, 3, 24)
+    grad = random(device, 49).double()
 
     def run() -> Results:
         leaves = [t.detach().requires_grad_() for t in (mean, var)]
@@ -183,7 +178,7 @@ def _batch_sums(device: torch.device) -> Callable[[], Results]:
 def _update(
     device: torch.device, kind: str, momentum: float | None
 ) -> Callable[[], Results]:
-    mean, var, running_mean, running_var = _random(device, 4, 24)
+    mean, var, running_mean, running_var = random(device, 4, 24)
 
     def run() -> Results:
         with forced('torch'):

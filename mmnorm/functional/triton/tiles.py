@@ -68,6 +68,15 @@ def locate_chunk(
 
 
 @triton.jit
+def multiple_of_8(size, IS_MULTIPLE: tl.constexpr):
+    # To divide and multiply by 8 changes nothing, but tells the compiler that
+    # a load may take 16 bytes at once.
+    if IS_MULTIPLE:
+        size = size // 8 * 8
+    return size
+
+
+@triton.jit
 def tile_offsets(
     image,
     row,
@@ -78,17 +87,13 @@ def tile_offsets(
     ALIGNED: tl.constexpr,
 ):
     # The result is the offsets of a tile and the mask of what exists. Offsets
-    # have 64 bits, for tensors of more than 2^31 numbers. To divide and
-    # multiply by 8 changes nothing, but tells the compiler that a load may
-    # take 16 bytes at once.
+    # have 64 bits, for tensors of more than 2^31 numbers.
     if CHANNELS_LAST:
-        if ALIGNED:
-            num_rows = num_rows // 8 * 8
+        num_rows = multiple_of_8(num_rows, ALIGNED)
         pixels_before = image.to(tl.int64) * num_pixels + pixel
         offset = pixels_before[None, :] * num_rows + row[:, None]
     else:
-        if ALIGNED:
-            num_pixels = num_pixels // 8 * 8
+        num_pixels = multiple_of_8(num_pixels, ALIGNED)
         offset = row.to(tl.int64)[:, None] * num_pixels + pixel[None, :]
     return offset, (row < num_rows)[:, None] & (pixel < num_pixels)[None, :]
 
@@ -97,7 +102,6 @@ def tile_offsets(
 def locate_tile(
     num_rows,
     num_pixels,
-    chunk_tiles,
     CHANNELS_LAST: tl.constexpr,
     ALIGNED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -106,7 +110,7 @@ def locate_tile(
     # A kernel that carries nothing from tile to tile has one tile per chunk:
     # many short programs hide the latency of memory.
     image, row, chunk, _ = locate_chunk(
-        num_rows, num_pixels, chunk_tiles, CHANNELS_LAST, ROWS, PIXELS
+        num_rows, num_pixels, 1, CHANNELS_LAST, ROWS, PIXELS
     )
     pixel = chunk * PIXELS + tl.arange(0, PIXELS)
     offset, inside = tile_offsets(

@@ -219,11 +219,11 @@ def test_layers(monkeypatch, name, channels_last):
 @pytest.mark.parametrize(
     'name, num_launches',
     {
-        'GN': 7,
-        'SyncBN': 11,
-        'BCN estimate': 9,
-        'BCN batch': 11,
-        'SN': 11,
+        'GN': 4,
+        'SyncBN': 4,
+        'BCN estimate': 4,
+        'BCN batch': 4,
+        'SN': 6,
     }.items(),
 )
 def test_few_launches(monkeypatch, name, num_launches):

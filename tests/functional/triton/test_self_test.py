@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from mmnorm.functional import dispatch
 from mmnorm.functional.triton import (
     launch_coefficients,
+    launch_fused,
+    launch_fused_switchable,
     launch_planes,
     launch_statistics,
     self_test,
@@ -197,6 +199,30 @@ def test_sees_a_wrong_backward(monkeypatch, find_difference, function, name):
         return tuple(g if g is None else 1.01 * g for g in original(*args))
 
     monkeypatch.setattr(function, 'backward', staticmethod(wrong))
+    assert find_difference(name).startswith(f'its {name}')
+
+
+@needs_kernels
+@pytest.mark.parametrize('direction', ['forward', 'backward'])
+@pytest.mark.parametrize(
+    'function, name',
+    [
+        (launch_fused._FusedNorm, 'fused norm'),
+        (launch_fused_switchable._FusedSwitchable, 'fused switchable norm'),
+    ],
+)
+def test_sees_a_wrong_fused_norm(
+    monkeypatch, find_difference, function, name, direction
+):
+    original = getattr(function, direction)
+
+    def wrong(*args):
+        result = original(*args)
+        if isinstance(result, Tensor):
+            return result * 1.01
+        return tuple(g if g is None else 1.01 * g for g in result)
+
+    monkeypatch.setattr(function, direction, staticmethod(wrong))
     assert find_difference(name).startswith(f'its {name}')
 
 

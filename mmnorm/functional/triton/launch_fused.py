@@ -1,0 +1,224 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Whole norms in two launches forward and two backward."""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ..batch_part import BatchPart
+from .counters import counters
+from .fused_backward_kernels import sums_and_gradients
+from .fused_forward_kernels import moments_and_coefficients
+from .fused_plane_kernels import apply, apply_grad
+from .launch import launch
+from .launch_planes import fuses, match_format
+from .plan import Plan, make_plan
+
+# A program pools so many channels of a group; with more, registers spill.
+MAX_POOLED = 1024
+Norm = tuple[
+    int, Tensor | None, Tensor | None, Tensor | None, Tensor | None, float
+]
+
+
+def supports(x: Tensor, norm: Norm) -> bool:
+    """Return whether the kernels support a norm of an input.
+
+    Args:
+        x: Activations that :func:`launch_planes.supports`.
+        norm: As in :func:`fused_norm`.
+    """
+    num_groups, *parameters, _ = norm
+    return x.shape[1] <= MAX_POOLED * max(num_groups, 1) and all(
+        p is None or p.is_contiguous() for p in parameters
+    )
+
+
+def fused_norm(
+    x: Tensor,
+    norm: Norm,
+    batch: BatchPart | None,
+    activation: nn.Module | None,
+) -> Tensor:
+    """Return the norm of an input that :func:`supports` accepts.
+
+    Args:
+        x: Activations.
+        norm: The number of groups of the channel part, or 0 for none; weight
+            and bias of the batch part; weight, bias and eps of the channel
+            part.
+        batch: The batch part; None leaves it out.
+        activation: A module to apply to the result.
+    """
+    num_groups, *parameters, eps = norm
+    fused = activation if fuses(activation) else None
+    y = _FusedNorm.apply(x, *parameters, (num_groups, eps, batch, fused))
+    return y if activation is fused else activation(y)
+
+
+class _FusedNorm(Function):
+    @staticmethod
+    def forward(ctx, x, gamma, beta, weight, bias, settings) -> Tensor:
+        num_groups, eps, batch, activation = settings
+        parameters = gamma, beta, weight, bias
+        plan = make_plan(x, num_groups, activation, parameters)
+        num_weights = x.shape[1] if weight is None else weight.numel()
+        planes, channels = launch_moments(
+            x, plan, batch, parameters, num_weights, eps
+        )
+        ctx.save_for_backward(x, planes, channels, gamma, beta, weight)
+        ctx.plan, ctx.num_weights, ctx.eps, ctx.batch = (
+            plan,
+            num_weights,
+            eps,
+            batch,
+        )
+        ctx.has_bias = bias is not None
+        return launch_apply(x, plan, planes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):
+        x, planes, channels, *parameters = ctx.saved_tensors
+        dy = match_format(dy, x)
+        c, num_weights, batch = x.shape[1], ctx.num_weights, ctx.batch
+        sizes = [num_weights, num_weights]
+        if batch is not None:
+            sizes = [c, c, *sizes]
+        grad_parameters = planes.new_empty(sum(sizes))
+        grad_planes = launch_sums(
+            dy,
+            x,
+            ctx.plan,
+            batch,
+            (planes, channels),
+            grad_parameters,
+            parameters,
+            num_weights,
+            ctx.eps,
+        )
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = launch_input_grad(dy, x, ctx.plan, planes, grad_planes)
+        grads = grad_parameters.split(sizes)
+        if batch is None:
+            grads = None, None, *grads
+        return (
+            dx,
+            *grads[:2],
+            None if parameters[2] is None else grads[2],
+            grads[3] if ctx.has_bias else None,
+            None,
+        )
+
+
+def launch_moments(
+    x: Tensor,
+    plan: Plan,
+    batch: BatchPart | None,
+    parameters: tuple[Tensor | None, ...],
+    num_weights: int,
+    eps: float,
+) -> tuple[Tensor, Tensor | None]:
+    """Return mean, variance, scale and shift per plane, and of the batch."""
+    n, c, *_ = plan.sizes
+    planes = x.new_empty(4 * n * c, dtype=torch.float32)
+    partial = x.new_empty(2 * n * c * plan.num_chunks, dtype=torch.float32)
+    if batch is None:
+        channels, kind = None, ''
+        running, momentum, batch_eps = (None,) * 4, 0.0, 0.0
+    else:
+        channels = x.new_empty(4 * c, dtype=torch.float32)
+        kind, *running, momentum, batch_eps, _, _ = batch
+    rate = 0.0 if momentum is None else float(momentum)
+    launch(
+        moments_and_coefficients,
+        plan.num_programs,
+        x,
+        (x,),
+        (
+            *(partial, planes, channels, counters(x, 1 + n * plan.num_teams)),
+            *(*parameters, *running),
+            *(*plan.sizes, c // num_weights),
+            *(rate, float(batch_eps), float(eps)),
+        ),
+        (
+            *(kind, momentum is None, *plan.reads),
+            *(plan.team_of_image if kind in ('', 'given') else plan.team),
+        ),
+        plan.types,
+        plan.num_warps,
+    )
+    return planes, channels
+
+
+def launch_apply(x: Tensor, plan: Plan, planes: Tensor) -> Tensor:
+    """Return the activated affine map of each plane."""
+    y = torch.empty_like(x)
+    arguments = planes, plan.slope, *plan.sizes[:3]
+    types = plan.types[:2]
+    launch(apply, plan.num_tiles, x, (x, y), arguments, plan.tile, types)
+    return y
+
+
+def launch_sums(
+    dy: Tensor,
+    x: Tensor,
+    plan: Plan,
+    batch: BatchPart | None,
+    saved: tuple[Tensor, Tensor | None],
+    grad_parameters: Tensor | None,
+    parameters: list[Tensor | None],
+    num_weights: int,
+    eps: float,
+    gradient: str = '',
+) -> Tensor:
+    """Return the gradients of the moments, and write those of parameters.
+
+    With ``gradient='sums'``, return those of scale and shift instead.
+    """
+    n, c, *_ = plan.sizes
+    grad_planes = x.new_empty(2 * n * c, dtype=torch.float32)
+    partial = x.new_empty(2 * n * c * plan.num_chunks, dtype=torch.float32)
+    share, batch_eps = 0.0, 0.0
+    if batch is not None and not gradient:
+        batch_eps, gradient, share = batch[-3:]
+        if gradient and n == 1:
+            gradient = 'image'  # the same, without sums over images
+    launch(
+        sums_and_gradients,
+        plan.num_programs,
+        x,
+        (x, dy),
+        (
+            *(*saved, partial, grad_planes, grad_parameters),
+            *(counters(x, plan.num_teams), *parameters),
+            *(*plan.sizes, c // num_weights, plan.slope),
+            *(float(share), float(batch_eps), float(eps)),
+        ),
+        (
+            *(gradient, batch is not None, num_weights < c, plan.tile[0]),
+            *(*plan.reads, *plan.team),
+        ),
+        (*plan.types, dy.dtype),
+        plan.num_warps,
+    )
+    return grad_planes
+
+
+def launch_input_grad(
+    dy: Tensor, x: Tensor, plan: Plan, planes: Tensor, grad_planes: Tensor
+) -> Tensor:
+    """Return the gradient of an activation."""
+    dx = torch.empty_like(x)
+    launch(
+        apply_grad,
+        plan.num_tiles,
+        x,
+        (x, dx, dy),
+        (planes, grad_planes, plan.slope, *plan.sizes[:3]),
+        plan.tile,
+        (*plan.types[:2], dy.dtype),
+    )
+    return dx

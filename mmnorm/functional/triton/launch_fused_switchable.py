@@ -1,0 +1,130 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Switchable norm in three launches forward and three backward.
+
+The statistics of a layer mix those of all channels of an image and those of
+all images of a channel, so no team of programs has all that it needs. A
+program of its own mixes them.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ..batch_part import BatchPart
+from .fused_switchable_kernels import (
+    fused_switchable,
+    fused_switchable_grad,
+)
+from .launch import launch
+from .launch_coefficients import (
+    MAX_POOLED,
+    images_per_tile,
+    next_power_of_2,
+)
+from .launch_fused import (
+    launch_apply,
+    launch_input_grad,
+    launch_moments,
+    launch_sums,
+)
+from .launch_planes import fuses, match_format
+from .plan import make_plan
+
+NOTHING = None, None, None, None  # no weight and bias before the mix
+Parameters = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def supports_switchable(x: Tensor, parameters: Parameters) -> bool:
+    """Return whether the kernels support a switchable norm of an input.
+
+    Args:
+        x: Activations that :func:`launch_planes.supports`.
+        parameters: As in :func:`switchable_norm`.
+    """
+    return x.shape[1] <= MAX_POOLED and all(
+        p.is_contiguous() for p in parameters
+    )
+
+
+def switchable_norm(
+    x: Tensor,
+    parameters: Parameters,
+    eps: float,
+    batch: BatchPart | None,
+    activation: nn.Module | None,
+) -> Tensor:
+    """Return the switchable norm of an input.
+
+    Args:
+        x: Activations.
+        parameters: Logits of the means and the variances, weight, bias.
+        eps: Added to the mixed variance.
+        batch: Statistics of the batch; None leaves them out of the mix.
+        activation: A module to apply to the result.
+    """
+    fused = activation if fuses(activation) else None
+    y = _FusedSwitchable.apply(x, *parameters, (eps, batch, fused))
+    return y if activation is fused else activation(y)
+
+
+class _FusedSwitchable(Function):
+    @staticmethod
+    def forward(ctx, x, mean_weight, var_weight, weight, bias, settings):
+        eps, batch, activation = settings
+        n, c = x.shape[:2]
+        parameters = mean_weight, var_weight, weight, bias
+        plan = make_plan(x, 0, activation, parameters)
+        planes, channels = launch_moments(x, plan, batch, NOTHING, c, eps)
+        of_batch = planes if channels is None else channels
+        block = next_power_of_2(c)
+        ctx.constants = batch is not None, images_per_tile(n, block), block
+        ctx.plan, ctx.batch, ctx.eps = plan, batch, float(eps)
+        launch(
+            fused_switchable,
+            -(-n // ctx.constants[1]),
+            x,
+            (),
+            (planes, of_batch, *parameters, n, c, ctx.eps),
+            ctx.constants,
+            plan.types,
+        )
+        ctx.save_for_backward(x, planes, of_batch, *parameters[:3])
+        return launch_apply(x, plan, planes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):
+        x, planes, channels, *parameters = ctx.saved_tensors
+        plan, batch, (n, c) = ctx.plan, ctx.batch, x.shape[:2]
+        dy = match_format(dy, x)
+        saved, unused = (planes, channels), NOTHING[:3]
+        sums = launch_sums(
+            dy, x, plan, None, saved, None, unused, c, ctx.eps, 'sums'
+        )
+        grad_planes = torch.empty_like(sums)
+        terms = parameters[0].numel()
+        grad_parameters = sums.new_empty(2 * c + 6)
+        launch(
+            fused_switchable_grad,
+            1,
+            x,
+            (),
+            (
+                *(planes, channels, *parameters, sums, grad_planes),
+                *(grad_parameters, n, c, ctx.eps),
+            ),
+            (
+                'batch' if batch and batch.gradient else 'affine',
+                *ctx.constants,
+            ),
+            plan.types,
+            8,
+        )
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = launch_input_grad(dy, x, plan, planes, grad_planes)
+        weight, bias, of_mean, of_var = grad_parameters.split((c, c, 3, 3))
+        if terms < 3:
+            of_mean, of_var = of_mean[:terms], of_var[:terms]
+        return dx, of_mean, of_var, weight, bias, None
