@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What the fused kernels of a norm have to know of its batch part."""
+"""Describe the batch part of a norm to the fused kernels."""
 
 from typing import NamedTuple
 

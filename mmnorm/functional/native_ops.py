@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 # Number of values of an activation that several operators read in turn on CPU.
-# So many stay in a cache, and for a tensor of this size the system does not
-# have to map fresh memory.
+# A cache holds this many, and the system does not have to map fresh memory for
+# a tensor of this size.
 PART = 2**19
 # Number of pixels that torch's channels-last kernel may add up in float32.
 PIXELS = 2**14

@@ -19,11 +19,11 @@ def counters(x: Tensor, size: int) -> Tensor:
         x: A tensor on the device of the launch.
         size: Number of counters.
     """
-    key = -1, 0
-    if x.is_cuda:
+    device = x.get_device()
+    key = device, 0
+    if device >= 0:  # a GPU
         if torch.cuda.is_current_stream_capturing():
             return x.new_zeros(size, dtype=torch.int32)
-        device = x.get_device()
         key = device, driver.active.get_current_stream(device)
     zeros = _of_stream.get(key)
     if zeros is None or zeros.numel() < size:

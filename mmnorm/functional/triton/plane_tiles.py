@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What a program of each plane operator does with its tile or chunk."""
+"""Compute each plane operator on the tile or the chunk of a program."""
 # ruff: noqa: N803, as Triton's compile-time arguments are in capitals
 
 import triton

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What the last program of a team computes in the forward."""
+"""Compute coefficients in the last program of a team, in the forward."""
 # ruff: noqa: N803, N806, as Triton's compile-time arguments are in capitals
 
 import triton
