@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from benchmarks.compiler import compile_to_ptx, read_resources
 from mmnorm.functional import coefficients as formulas
 from mmnorm.functional import dispatch, torch_ops
 from mmnorm.functional.triton import (
@@ -16,14 +17,7 @@ from mmnorm.functional.triton import (
 )
 from tests.layers.cases import LAYERS, call, make_input, run
 
-from .devices import (
-    DEVICE,
-    compile_to_ptx,
-    count_spilled_bytes,
-    needs_compiler,
-    needs_kernels,
-    random_examples,
-)
+from .devices import DEVICE, needs_compiler, needs_kernels, random_examples
 
 KERNELS = (
     batch_channel_kernels.batch_channel,
@@ -274,7 +268,7 @@ def test_registers_do_not_spill(monkeypatch, tmp_path, kernel, block, images):
     if kernel is switchable_kernels.switchable_grad:
         num_warps = 8
     ptx = compile_to_ptx(kernel, constants, types, num_warps=num_warps)
-    assert count_spilled_bytes(ptx) == 0
+    assert read_resources(ptx).spilled == 0
 
 
 @needs_kernels

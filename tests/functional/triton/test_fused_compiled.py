@@ -2,71 +2,19 @@
 """The fused kernels as a compiler without a GPU builds them for one."""
 
 import pytest
-import torch
-from torch import nn
 
-from mmnorm.functional.triton import (
-    fused_backward_kernels,
-    fused_forward_kernels,
-    fused_plane_kernels,
-    fused_switchable_kernels,
-)
-from mmnorm.functional.triton.plan import make_plan
-
-from .devices import compile_to_ptx, count_spilled_bytes, needs_compiler
-
-FORWARD = fused_forward_kernels.moments_and_coefficients
-BACKWARD = fused_backward_kernels.sums_and_gradients
-KERNELS = (
-    FORWARD,
+from benchmarks.compiled import (
+    ACTIVATION_POINTERS,
     BACKWARD,
-    fused_plane_kernels.apply,
-    fused_plane_kernels.apply_grad,
-    fused_switchable_kernels.fused_switchable,
-    fused_switchable_kernels.fused_switchable_grad,
+    FORWARD,
+    KERNELS,
+    NORMS,
+    TYPES,
+    compile_kernel,
 )
-ACTIVATION_POINTERS = ('x_ptr', 'dy_ptr', 'y_ptr', 'dx_ptr')
-TYPES = (
-    dict.fromkeys(ACTIVATION_POINTERS, '*fp16')
-    | dict.fromkeys(('momentum', 'batch_eps', 'eps', 'share', 'slope'), 'fp32')
-    | {
-        'counters_ptr': '*i32',
-        'num_batches_ptr': '*i64',
-        'step_sums_ptr': '*fp64',
-    }
-)
-# Images, channels and groups of a norm. The groups of a team fill one block of
-# rows, less than one, or several.
-NORMS = {
-    'one image': (1, 256, 32),
-    'two images': (2, 256, 32),
-    'many images': (300, 256, 32),
-    'groups of twenty': (2, 640, 32),
-    'one large group': (1, 1024, 1),
-}
+from benchmarks.compiler import compile_to_ptx, read_resources
 
-
-def compile_kernel(
-    kernel, norm: tuple[int, ...], channels_last: bool, **constants: object
-) -> str:
-    """Compile a kernel as the plan of a norm of large planes has it."""
-    n, c, groups = norm
-    x = torch.empty(n, c, 200, 336, device='meta', dtype=torch.half)
-    if channels_last:
-        x = x.to(memory_format=torch.channels_last)
-    plan = make_plan(x, groups, nn.SiLU(), ())
-    names = ('HAS_GROUPS', 'CHANNELS_LAST', 'ALIGNED', 'ROWS', 'PIXELS')
-    names += 'IMAGES', 'CHUNKS', 'GROUPS', 'BLOCK'
-    constants |= dict(zip(names, (*plan.reads, *plan.team), strict=True))
-    constants |= {
-        'HAS_BATCH': True,
-        'WEIGHT_PER_GROUP': True,
-        'CUMULATIVE': True,
-        'ACTIVATION': 'silu',
-    }
-    return compile_to_ptx(
-        kernel, constants, TYPES, ACTIVATION_POINTERS, plan.num_warps
-    )
+from .devices import needs_compiler
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +28,7 @@ def own_cache(monkeypatch, tmp_path):
 @pytest.mark.parametrize('kind', ['', 'step', 'estimated', 'unbiased'])
 def test_forward_does_not_spill(kind, norm, channels_last):
     ptx = compile_kernel(FORWARD, norm, channels_last, KIND=kind)
-    assert count_spilled_bytes(ptx) == 0
+    assert read_resources(ptx).spilled == 0
     assert 'ld.global.v4.b32' in ptx
 
 
@@ -90,7 +38,7 @@ def test_forward_does_not_spill(kind, norm, channels_last):
 @pytest.mark.parametrize('gradient', ['', 'image', 'batch', 'sums'])
 def test_backward_does_not_spill(gradient, norm, channels_last):
     ptx = compile_kernel(BACKWARD, norm, channels_last, GRADIENT=gradient)
-    assert count_spilled_bytes(ptx) == 0
+    assert read_resources(ptx).spilled == 0
     assert 'ld.global.v4.b32' in ptx
 
 
@@ -101,7 +49,7 @@ def test_tiles_have_16_bytes_at_once(kernel, channels_last):
     ptx = compile_kernel(kernel, NORMS['one image'], channels_last)
     assert 'global.b16' not in ptx
     assert 'ld.global.v4.b32' in ptx
-    assert count_spilled_bytes(ptx) == 0
+    assert read_resources(ptx).spilled == 0
 
 
 @needs_compiler
@@ -111,7 +59,7 @@ def test_mix_does_not_spill(kernel):
         constants = {'HAS_BATCH': True, 'FUSED': 'batch'}
         constants |= {'IMAGES': images, 'BLOCK': block}
         ptx = compile_to_ptx(kernel, constants, TYPES, num_warps=8)
-        assert count_spilled_bytes(ptx) == 0
+        assert read_resources(ptx).spilled == 0
 
 
 @needs_compiler

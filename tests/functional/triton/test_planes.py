@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from triton.runtime.interpreter import GridExecutor
 
+from benchmarks.compiler import compile_to_ptx
 from mmnorm.functional import torch_ops
 from mmnorm.functional.dispatch import ops_for
 from mmnorm.functional.triton import launch_planes, plane_kernels
@@ -29,7 +30,6 @@ from tests.layers.cases import (
 from .devices import (
     DEVICE,
     INTERPRETED,
-    compile_to_ptx,
     needs_compiler,
     needs_gpu,
     needs_kernels,

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.compiler import compile_to_ptx
 from mmnorm.functional.statistics import batch_sums, update_statistics
 from mmnorm.functional.triton import launch_statistics
 from mmnorm.functional.triton import statistics_kernels as kernels
 
-from .devices import DEVICE, compile_to_ptx, needs_compiler, needs_kernels
+from .devices import DEVICE, needs_compiler, needs_kernels
 
 KERNELS = (
     kernels.batch_sums,
