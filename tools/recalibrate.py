@@ -9,6 +9,7 @@ import argparse
 import math
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import weights_to_cpu
@@ -88,6 +89,12 @@ def main() -> None:
     if error is not None:
         fail(error)
 
+    recalibrate_checkpoint(cfg, args)
+    leave_group()
+
+
+def recalibrate_checkpoint(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the checkpoint with exact running statistics, and a report."""
     try:
         with config_errors():
             runner = build_runner(cfg)
@@ -114,7 +121,6 @@ def main() -> None:
         except ValueError as error:
             fail(str(error))
         print(f'wrote {args.out}')
-    leave_group()
 
 
 if __name__ == '__main__':

@@ -123,7 +123,7 @@ def batch_channel_coefficients(
     return scale * alpha, shift
 
 
-@with_kernels('launch_coefficients')
+@with_kernels('launch_switchable')
 def switchable_coefficients(
     mean: Tensor,
     var: Tensor,

@@ -18,6 +18,7 @@ from .arguments import (
     check_momentum,
     resolve_num_groups,
 )
+from .batch_channel_state import to_batch_channel
 from .batch_statistics import Gradient, batch_statistics, keep_for_step
 from .fused_batch import local_batch_part
 
@@ -60,9 +61,8 @@ class BCN(nn.GroupNorm):
     Checkpoints of the authors load. Checkpoints of plain batch normalization
     load into ``bn``, and the channel part keeps weights of 1 and biases of 0.
 
-    The child ``bn`` holds the parameters and the running statistics of the
-    batch part. The child is never called, because one pass computes both
-    parts.
+    The child ``bn`` holds parameters and running statistics of the batch
+    part. The child is never called: one pass computes both parts.
 
     Args:
         num_features: Number of channels C.
@@ -184,9 +184,8 @@ class BCN(nn.GroupNorm):
         kernels = fused_kernels(x)
         batch = kernels and self._local_batch_part(x)
         if batch:
-            bn = self.bn
-            of_group = self.weight, self.bias, self.eps
-            norm = self.num_groups, bn.weight, bn.bias, *of_group
+            weights = self.bn.weight, self.bn.bias, self.weight, self.bias
+            norm = self.num_groups, *weights, self.eps
             if kernels.supports(x, norm):
                 return kernels.fused_norm(x, norm, batch, activation)
         return normalize(x, self.coefficients, activation)
@@ -267,29 +266,5 @@ class BCN(nn.GroupNorm):
         )
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        def move(old: str, new: str) -> None:
-            for key in [k for k in state_dict if k.startswith(prefix + old)]:
-                name = key[len(prefix + old) :]
-                state_dict[prefix + new + name] = state_dict.pop(key)
-
-        if prefix + 'running_mean' in state_dict:  # plain batch norm
-            for name in (
-                'weight',
-                'bias',
-                'running_mean',
-                'running_var',
-                'num_batches_tracked',
-            ):
-                move(name, f'bn.{name}')
-            state_dict[prefix + 'weight'] = torch.ones_like(self.weight)
-            state_dict[prefix + 'bias'] = torch.zeros_like(self.bias)
-        move('pbn.', 'bn.')  # the authors' name of the batch part
-        state_dict.pop(prefix + 'bn.estbn_moving_speed', None)
-        for name, parameter in self.named_parameters(recurse=False):
-            value = state_dict.get(prefix + name)
-            if value is not None and value.dim() == 3:  # authors', (1, G, 1)
-                value = value.flatten()
-                repeats = parameter.numel() // value.numel()
-                value = value.repeat_interleave(repeats)
-                state_dict[prefix + name] = value
+        to_batch_channel(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -15,13 +15,14 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='Resize', scale=(224, 224)),
+    dict(type='Resize', scale=(384, 384)),
+    dict(type='RandomCrop', crop_size=(224, 224)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(224, 224)),
+    dict(type='Resize', scale=(384, 384)),
     # Annotations are loaded after Resize, because the truth keeps its size.
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
@@ -64,12 +65,12 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 default_hooks = dict(
-    checkpoint=dict(interval=1200), visualization=dict(draw=False)
+    checkpoint=dict(interval=1800), visualization=dict(draw=False)
 )
 
-# 2400 steps of one image see each of the 407 images 6 times.
-train_cfg = dict(max_iters=2400, val_interval=1200)
+# 3600 steps of one image see each of the 407 images 9 times.
+train_cfg = dict(max_iters=3600, val_interval=1800)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=100),
-    dict(type='PolyLR', power=0.9, by_epoch=False, begin=100, end=2400),
+    dict(type='PolyLR', power=0.9, by_epoch=False, begin=100, end=3600),
 ]

@@ -2,6 +2,7 @@
 """From a command line to a Runner, for tools/train.py and tools/test.py."""
 
 import argparse
+import gc
 import os
 import signal
 import subprocess
@@ -130,9 +131,15 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def leave_group() -> None:
-    """Wait for all processes, and leave the process group together."""
+    """Wait for all processes, and leave the process group together.
+
+    The caller holds no runner any more: a model of DistributedDataParallel
+    that dies after the group would wait for a thread of gloo, and the thread
+    for the interpreter.
+    """
     # At the exit of the interpreter, the threads of gloo could abort it.
     if dist.is_initialized():
+        gc.collect()  # a runner refers to itself
         dist.barrier()
         dist.destroy_process_group()
 

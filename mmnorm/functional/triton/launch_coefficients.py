@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Coefficients of each norm, in one launch forward and one backward.
+"""Coefficients of group and batch norms, one launch forward, one backward.
 
 The functions are the twins of those in :mod:`mmnorm.functional.coefficients`,
 for float32 moments on a GPU, with their gradients written out.
@@ -11,7 +11,6 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import batch_channel_kernels as kernels
-from . import switchable_kernels
 from .launch import launch
 
 # A program holds TILE numbers of each tensor in registers, and has CHANNELS
@@ -25,9 +24,7 @@ MAX_POOLED = 2048
 def supports(function: str, mean: Tensor, *args: object) -> bool:
     """Return whether the kernel of a function supports these arguments."""
     num_channels = mean.shape[1]
-    if function == 'switchable_coefficients':
-        pooled, batch_mean = num_channels, None
-    elif function == 'batch_coefficients':
+    if function == 'batch_coefficients':
         pooled, batch_mean = 1, args[0]
     else:
         pooled = num_channels // args[1]  # num_groups
@@ -82,21 +79,6 @@ def batch_channel_coefficients(
     )
 
 
-def switchable_coefficients(
-    mean: Tensor,
-    var: Tensor,
-    batch: tuple[Tensor, Tensor] | None,
-    mean_weight: Tensor,
-    var_weight: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor]:
-    batch = (None, None) if batch is None else batch
-    parameters = mean_weight, var_weight, weight, bias
-    return _Switchable.apply(mean, var, *batch, *parameters, eps)
-
-
 class _BatchChannel(Function):
     @staticmethod
     def forward(
@@ -128,7 +110,7 @@ class _BatchChannel(Function):
         ctx.save_for_backward(*inputs)
         ctx.has_bias = bias is not None
         scale, shift = torch.empty_like(mean), torch.empty_like(mean)
-        tensors = _contiguous(*inputs, bias)
+        tensors = contiguous(*inputs, bias)
         launch(
             kernels.batch_channel,
             ctx.num_programs * -(-n // images),
@@ -136,7 +118,7 @@ class _BatchChannel(Function):
             (),
             (*tensors, scale, shift, *ctx.numbers),
             ctx.constants,
-            _dtypes(tensors),
+            dtypes(tensors),
             _num_warps(block),
         )
         return scale, shift
@@ -152,7 +134,7 @@ class _BatchChannel(Function):
         grad_batch = mean.new_empty(4, c)
         grad_affine = mean.new_empty(2, num_weights)
         has_batch, has_groups, images, block = ctx.constants
-        tensors = _contiguous(*moments, grad_scale, grad_shift)
+        tensors = contiguous(*moments, grad_scale, grad_shift)
         grads = grad_mean, grad_var, *grad_batch.unbind()
         launch(
             kernels.batch_channel_grad,
@@ -161,7 +143,7 @@ class _BatchChannel(Function):
             (),
             (*tensors, *grads, *grad_affine.unbind(), *ctx.numbers),
             (has_batch, has_groups, num_weights < c, images, block),
-            _dtypes(tensors),
+            dtypes(tensors),
             _num_warps(block),
         )
         if not has_batch:
@@ -174,73 +156,6 @@ class _BatchChannel(Function):
             None,
             None if weight is None else grad_affine[0],
             grad_affine[1] if ctx.has_bias else None,
-            None,
-        )
-
-
-class _Switchable(Function):
-    @staticmethod
-    def forward(
-        ctx,
-        mean,
-        var,
-        batch_mean,
-        batch_var,
-        mean_weight,
-        var_weight,
-        weight,
-        bias,
-        eps,
-    ) -> tuple[Tensor, Tensor]:
-        n, c = mean.shape
-        block = next_power_of_2(c)
-        images = images_per_tile(n, block)
-        ctx.numbers = n, c, float(eps)
-        ctx.constants = batch_mean is not None, images, block
-        inputs = mean, var, batch_mean, batch_var, mean_weight, var_weight
-        ctx.save_for_backward(*inputs, weight)
-        scale, shift = torch.empty_like(mean), torch.empty_like(mean)
-        tensors = _contiguous(*inputs, weight, bias)
-        launch(
-            switchable_kernels.switchable,
-            -(-n // images),
-            mean,
-            (),
-            (*tensors, scale, shift, *ctx.numbers),
-            ctx.constants,
-            _dtypes(tensors),
-        )
-        return scale, shift
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_scale, grad_shift):
-        inputs = ctx.saved_tensors
-        mean, terms = inputs[0], inputs[4].numel()
-        grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
-        grad_channels = mean.new_empty(4, mean.shape[1])
-        grad_logits = mean.new_empty(2, 3)
-        tensors = _contiguous(*inputs, grad_scale, grad_shift)
-        grads = grad_mean, grad_var, *grad_channels.unbind(), grad_logits
-        launch(
-            switchable_kernels.switchable_grad,
-            1,
-            mean,
-            (),
-            (*tensors, *grads, *ctx.numbers),
-            ctx.constants,
-            _dtypes(tensors),
-            8,
-        )
-        grad_batch, grad_affine = grad_channels.chunk(2)
-        if not ctx.constants[0]:
-            grad_batch = None, None
-        return (
-            grad_mean,
-            grad_var,
-            *grad_batch,
-            *grad_logits[:, :terms],
-            *grad_affine,
             None,
         )
 
@@ -265,14 +180,15 @@ def _num_warps(block: int) -> int:
     return 8 if block >= 1024 else 4
 
 
-def _contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+def contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return contiguous tensors; None stays."""
     return tuple(
-        t if t is None or t.is_contiguous() else t.contiguous()
-        for t in tensors
+        t if t is None or t.iscontiguous() else t.contiguous() for t in tensors
     )
 
 
-def _dtypes(
+def dtypes(
     tensors: tuple[Tensor | None, ...],
 ) -> tuple[torch.dtype | None, ...]:
+    """Return the dtypes that a kernel is compiled for."""
     return tuple([None if t is None else t.dtype for t in tensors])

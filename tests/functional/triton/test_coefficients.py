@@ -13,6 +13,7 @@ from mmnorm.functional import dispatch, torch_ops
 from mmnorm.functional.triton import (
     batch_channel_kernels,
     launch_coefficients,
+    launch_switchable,
     switchable_kernels,
 )
 from tests.layers.cases import LAYERS, call, make_input, run
@@ -119,8 +120,9 @@ def check(n: int, case: tuple, c: int, dtype=torch.float32) -> None:
         make_leaves(rounded, torch.float64, 'cpu'),
         grads,
     )
+    is_mix = name == 'switchable_coefficients'
     actual = compute(
-        launch_coefficients,
+        launch_switchable if is_mix else launch_coefficients,
         name,
         make_leaves(moments, torch.float32, DEVICE),
         make_leaves(arguments, dtype, DEVICE),
@@ -194,7 +196,7 @@ def test_layers_use_the_kernels(monkeypatch, name):
     calls = []
     for function in (
         launch_coefficients._BatchChannel,
-        launch_coefficients._Switchable,
+        launch_switchable._Switchable,
     ):
         apply = record_calls(function.apply, calls)
         monkeypatch.setattr(function, 'apply', apply)

@@ -16,6 +16,7 @@ from mmnorm.functional.triton import (
     launch_fused_switchable,
     launch_planes,
     launch_statistics,
+    launch_switchable,
     self_test,
 )
 from tests.layers.cases import CHANNELS, call, make_input, make_layer, run
@@ -172,7 +173,7 @@ def test_sees_a_wrong_plane_operator(
         (launch_coefficients, 'group_coefficients'),
         (launch_coefficients, 'batch_coefficients'),
         (launch_coefficients, 'batch_channel_coefficients'),
-        (launch_coefficients, 'switchable_coefficients'),
+        (launch_switchable, 'switchable_coefficients'),
     ],
 )
 def test_sees_a_wrong_forward(monkeypatch, find_difference, module, name):
@@ -189,7 +190,7 @@ def test_sees_a_wrong_forward(monkeypatch, find_difference, module, name):
         (launch_coefficients._BatchChannel, 'group_coefficients'),
         (launch_coefficients._BatchChannel, 'batch_coefficients'),
         (launch_coefficients._BatchChannel, 'batch_channel_coefficients'),
-        (launch_coefficients._Switchable, 'switchable_coefficients'),
+        (launch_switchable._Switchable, 'switchable_coefficients'),
     ],
 )
 def test_sees_a_wrong_backward(monkeypatch, find_difference, function, name):
