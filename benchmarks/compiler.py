@@ -10,7 +10,7 @@ import triton
 
 
 class Resources(NamedTuple):
-    """What a compiled kernel needs.
+    """The needs of a compiled kernel.
 
     Attributes:
         registers: Registers per thread.

@@ -86,7 +86,7 @@ def make_plan(
             num_pixels >> 31,
             *[None if p is None else p.dtype for p in parameters],
         ),
-        8 if block >= 1024 else 4,
+        8 if block >= 1024 or images > 2 else 4,
     )
 
 
