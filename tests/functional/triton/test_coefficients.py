@@ -120,7 +120,7 @@ def check(n: int, case: tuple, c: int, dtype=torch.float32) -> None:
         make_leaves(rounded, torch.float64, 'cpu'),
         grads,
     )
-    is_mix = name == 'switchable_coefficients'
+    is_mix = name == 'switchable'
     actual = compute(
         launch_switchable if is_mix else launch_coefficients,
         name,
