@@ -183,7 +183,8 @@ def _num_warps(block: int) -> int:
 def contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return contiguous tensors; None stays."""
     return tuple(
-        t if t is None or t.is_contiguous() else t.contiguous() for t in tensors
+        t if t is None or t.is_contiguous() else t.contiguous()
+        for t in tensors
     )
 
 
