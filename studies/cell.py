@@ -7,7 +7,6 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmnorm.config.momentum import estimate_momentum
 from mmnorm.config.schedule import STEPS
 
 from .plan import ROOT, Cell, Plan
@@ -30,7 +29,6 @@ def config_of(cell: Cell, plan: Plan) -> Config:
     images = cell.images_per_step
     words = {
         'num_groups': task['num_groups'],
-        'momentum': estimate_momentum(images),
         'grad_share': images / (images + 1),
     }
     for key, value in words.items():

@@ -42,12 +42,15 @@ def batch_norm(x, mean, var, weight, bias, eps):
     return z * per_channel(weight, x) + per_channel(bias, x)
 
 
-def update_running(stats: nn.Module, mean: Tensor, var: Tensor) -> None:
+def update_running(
+    stats: nn.Module, mean: Tensor, var: Tensor, share: float = 1.0
+) -> None:
     with torch.no_grad():
         stats.num_batches_tracked += 1
-        rate = stats.momentum
-        if rate is None:
+        if stats.momentum is None:
             rate = 1 / stats.num_batches_tracked.item()
+        else:
+            rate = share * stats.momentum
         stats.running_mean.mul_(1 - rate).add_(rate * mean)
         stats.running_var.mul_(1 - rate).add_(rate * var)
 
@@ -67,11 +70,15 @@ def batch_moments(stats: nn.Module, xs: Batches, unbiased: bool):
     return mean, var
 
 
-def update_estimates(stats: nn.Module, xs: Batches):
-    values = all_values(xs).detach()
+def update_estimates(layer: nn.Module, xs: Batches):
+    stats, values, share = layer.bn, all_values(xs).detach(), 1.0
+    if layer.base_batch_size is not None:
+        num_images = sum(len(x) for x in xs)
+        share = min(num_images / layer.base_batch_size, 1)
     if stats.training and values.shape[1] > 0:
         offset = values - stats.running_mean[:, None]
-        update_running(stats, values.mean(1), offset.square().mean(1))
+        var = offset.square().mean(1)
+        update_running(stats, values.mean(1), var, share)
     return copy_running(stats)
 
 
@@ -91,11 +98,12 @@ def sync_bn(layer, xs):
 
 
 def keep_for_step(layer, xs):
-    """Add the sums of the values, their squares and their number."""
+    """Add the sums of the values, their squares and their numbers."""
     values = all_values(xs).detach()
     if layer.bn.training:
-        count = values.new_tensor([values.shape[1]])
-        sums = values.sum(1), values.square().sum(1), count
+        num_images = sum(len(x) for x in xs)
+        counts = values.new_tensor([values.shape[1], num_images])
+        sums = values.sum(1), values.square().sum(1), counts
         layer.step_sums += torch.cat(sums)
     return copy_running(layer.bn)
 
@@ -106,7 +114,7 @@ def bcn(layer, xs):
         if layer.sync == 'step':
             mean, var = keep_for_step(layer, xs)
         else:
-            mean, var = update_estimates(bn, xs)
+            mean, var = update_estimates(layer, xs)
         zs = [batch_norm(x, mean, var, bn.weight, bn.bias, bn.eps) for x in xs]
         if bn.training and layer.estimate_grad:
             zs = with_batch_gradient(layer, xs, mean, var, zs)

@@ -3,7 +3,7 @@
 
 N processes equal one process that sees all their images. Sums count every
 plane with its number of pixels, so the processes may hold different numbers
-of images of different sizes, or none. One vector of :math:`2C + 1` numbers
+of images of different sizes, or none. One vector of :math:`2C + 2` numbers
 travels per layer, whatever the number of processes.
 """
 

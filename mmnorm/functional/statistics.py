@@ -15,7 +15,7 @@ from .torch_ops import wide
 
 @with_kernels('launch_statistics')
 def batch_sums(mean: Tensor, var: Tensor, num_pixels: int) -> Tensor:
-    """Sum the first and the second moments of a batch, and count its pixels.
+    """Sum the moments of a batch, and count its pixels and its images.
 
     The sums are in float64, where raw second moments can afford to cancel,
     so that one all-reduce serves both statistics.
@@ -27,12 +27,13 @@ def batch_sums(mean: Tensor, var: Tensor, num_pixels: int) -> Tensor:
 
     Shape:
         - mean, var: :math:`(N, C)`; N may be 0.
-        - Output: :math:`(2C + 1)`.
+        - Output: :math:`(2C + 2)`.
     """
     mean, var = mean.double(), var.double()
     first, second = mean.sum(0), (var + mean.square()).sum(0)
-    count = first.new_full((1,), mean.shape[0])
-    return num_pixels * torch.cat((first, second, count))
+    num_images = first.new_full((1,), mean.shape[0])
+    sums = num_pixels * torch.cat((first, second, num_images))
+    return torch.cat((sums, num_images))
 
 
 def moments_of(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,11 +45,11 @@ def moments_of(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sums: What :func:`batch_sums` returns, or a total of several.
 
     Shape:
-        - sums: :math:`(2C + 1)`.
+        - sums: :math:`(2C + 2)`.
         - Output: :math:`(C)`, :math:`(C)`, :math:`()`.
     """
-    count = sums[-1].detach()
-    mean, square = (sums[:-1] / count.clamp(min=1)).chunk(2)
+    count = sums[-2].detach()
+    mean, square = (sums[:-2] / count.clamp(min=1)).chunk(2)
     return mean, (square - mean.square()).clamp(min=0), count
 
 
@@ -61,6 +62,7 @@ def update_statistics(
     momentum: float | None,
     kind: str,
     update: bool = True,
+    base_batch_size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Move the running statistics and return those to normalize with.
 
@@ -78,6 +80,9 @@ def update_statistics(
             update; ``'biased'`` and ``'unbiased'`` return the batch's, and
             name the variance that enters the running one.
         update: Whether to update anything.
+        base_batch_size: Number of images that the momentum is meant for: a
+            batch of fewer images moves the statistics in proportion. None
+            for the same momentum for all batches.
     """
     mean, var, count = moments_of(sums)
     enough = count > (0 if kind == 'estimated' else 1)
@@ -92,6 +97,9 @@ def update_statistics(
             num_batches_tracked += valid
             if momentum is None:  # the mean of all batches so far
                 momentum = 1 / num_batches_tracked.clamp(min=1).double()
+            elif base_batch_size is not None:
+                batch_size = sums[-1].clamp(max=base_batch_size)
+                momentum = momentum * batch_size / base_batch_size
             for running, new in (
                 (running_mean, mean),
                 (running_var, new_var),

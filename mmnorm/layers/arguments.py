@@ -58,18 +58,20 @@ def check_momentum(momentum: float | None) -> None:
     )
 
 
-def check_group_size(group_size: int | None) -> None:
-    """Check how many processes share statistics.
+def check_count(name: str, value: int | None, none_means: str) -> None:
+    """Check an argument that is a number of processes or of images.
 
     Args:
-        group_size: A positive whole number, or None.
+        name: Name of the argument.
+        value: A positive whole number, or None.
+        none_means: What None stands for.
 
     Raises:
         ValueError: If it is neither.
     """
-    if group_size is not None and not _is_whole(group_size, least=1):
-        wanted = 'a positive whole number, or to None for all processes'
-        _refuse('group_size', group_size, wanted)
+    if value is not None and not _is_whole(value, least=1):
+        wanted = f'a positive whole number, or to None for {none_means}'
+        _refuse(name, value, wanted)
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -13,13 +13,13 @@ from mmnorm.registry import NORM_LAYERS
 from .arguments import (
     check_choice,
     check_common,
+    check_count,
     check_estimate_grad,
-    check_group_size,
     check_momentum,
     resolve_num_groups,
 )
 from .batch_channel_state import to_batch_channel
-from .batch_statistics import Gradient, batch_statistics, keep_for_step
+from .batch_statistics import Estimate, batch_statistics, keep_for_step
 from .fused_batch import local_batch_part
 
 
@@ -70,10 +70,9 @@ class BCN(nn.GroupNorm):
             largest divisor of ``num_features`` not above 32.
         eps: Added to the variances of both parts, inside the root.
         momentum: Share of the new batch in the running statistics, from 0
-            to 1; None for the mean of all batches so far. For few images
-            per step, :func:`mmnorm.config.momentum.estimate_momentum`
-            returns the value for the estimates. With ``sync='step'``, the
-            batch is all images of one update of the optimizer.
+            to 1; None for the mean of all batches so far. With
+            ``sync='step'``, the batch is all images of one update of the
+            optimizer.
         estimate: Whether to normalize with estimated statistics.
         sync: Whether batch statistics are those of all processes; or
             ``'step'``, for estimates: one all-reduce after each update of
@@ -93,6 +92,11 @@ class BCN(nn.GroupNorm):
             gradient as if each image were a batch, which no process has to
             send. Values and evaluation do not depend on it.
         grad_share: Share of that gradient, from 0 to 1.
+        base_batch_size: Number of images that ``momentum`` is meant for: a
+            batch of N images moves the estimates by ``momentum`` times
+            :math:`\min(N / \text{base\_batch\_size}, 1)`. In a head, the
+            regions of interest are the images. None for the same momentum
+            for all batches, as in the authors' code.
 
     Shape:
         - Input: :math:`(N, C, *)`; N may be 0, and differ among processes,
@@ -126,10 +130,12 @@ class BCN(nn.GroupNorm):
         group_size: int | None = None,
         estimate_grad: str | None = None,
         grad_share: float = 1.0,
+        base_batch_size: int | None = 8,
     ) -> None:
         check_common(num_features, eps, estimate=estimate)
         check_momentum(momentum)
-        check_group_size(group_size)
+        check_count('group_size', group_size, 'all processes')
+        check_count('base_batch_size', base_batch_size, 'a fixed momentum')
         check_choice('channel_affine', channel_affine, ('group', 'channel'))
         check_estimate_grad(estimate_grad, grad_share, estimate, sync)
         if not isinstance(sync, bool) and (sync != 'step' or not estimate):
@@ -148,6 +154,7 @@ class BCN(nn.GroupNorm):
         self.group_size = group_size
         self.estimate_grad = estimate_grad
         self.grad_share = grad_share
+        self.base_batch_size = base_batch_size
         self.step_sums: Tensor | None = None
         # The batch norm is a child and not a base class, because tools that
         # fuse or convert batch norms would drop the channel part.
@@ -160,14 +167,7 @@ class BCN(nn.GroupNorm):
         if bn.training and self.sync == 'step':
             batch = self._keep_for_step(mean, var, num_pixels)
         else:
-            kind = 'estimated' if self.estimate else 'unbiased'
-            group_size = self.group_size if self.sync else 1
-            gradient = self.estimate_grad and Gradient(
-                self.estimate_grad, self.grad_share
-            )
-            batch = batch_statistics(
-                bn, mean, var, num_pixels, kind, group_size, gradient
-            )
+            batch = batch_statistics(bn, mean, var, num_pixels, *self._how())
         return batch_channel_coefficients(
             mean,
             var,
@@ -191,24 +191,23 @@ class BCN(nn.GroupNorm):
         return normalize(x, self.coefficients, activation)
 
     def _local_batch_part(self, x: Tensor) -> BatchPart | None:
-        kind = 'estimated' if self.estimate else 'unbiased'
+        kind, *how = self._how()
         if self.sync == 'step':
             if self.step_sums is None:
                 return None  # the other path says what is missing
             kind = 'step'
-        return local_batch_part(
-            self.bn,
-            x,
-            kind,
-            self.group_size if self.sync else 1,
-            self.estimate_grad,
-            self.grad_share,
-            self.step_sums,
-        )
+        return local_batch_part(self.bn, x, kind, *how, self.step_sums)
+
+    def _how(self) -> tuple[str, int | None, Estimate | None]:
+        group_size = self.group_size if self.sync else 1
+        if not self.estimate:
+            return 'unbiased', group_size, None
+        estimate = self.base_batch_size, self.estimate_grad, self.grad_share
+        return 'estimated', group_size, Estimate(*estimate)
 
     def start_steps(self) -> None:
         """Allocate the sums that :class:`mmnorm.StepSync` reduces."""
-        size = 2 * self.num_channels + 1
+        size = 2 * self.num_channels + 2
         device = self.bn.running_mean.device
         self.step_sums = torch.zeros(size, dtype=torch.float64, device=device)
 
@@ -228,6 +227,8 @@ class BCN(nn.GroupNorm):
                 bn.num_batches_tracked,
                 bn.momentum,
                 'estimated',
+                True,
+                self.base_batch_size,
             )
         self.step_sums.zero_()
 
@@ -262,7 +263,8 @@ class BCN(nn.GroupNorm):
             f'eps={self.eps}, estimate={self.estimate}, sync={self.sync}, '
             f'channel_affine={self.channel_affine!r}, '
             f'estimate_grad={self.estimate_grad!r}, '
-            f'grad_share={self.grad_share}'
+            f'grad_share={self.grad_share}, '
+            f'base_batch_size={self.base_batch_size}'
         )
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:

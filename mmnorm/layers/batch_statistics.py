@@ -17,10 +17,11 @@ from mmnorm.functional.statistics import (
 from .recomputation import Call, recall, record
 
 
-class Gradient(NamedTuple):
-    """The gradient that running statistics get from a batch."""
+class Estimate(NamedTuple):
+    """How running statistics that normalize follow a batch."""
 
-    of: str  # 'batch' of all processes, or each 'image'
+    base_batch_size: int | None  # the images that the momentum is meant for
+    gradient: str | None  # of the 'batch' of all processes, or each 'image'
     share: float
 
 
@@ -31,7 +32,7 @@ def batch_statistics(
     num_pixels: int,
     kind: str,
     group_size: int | None,
-    gradient: Gradient | None = None,
+    estimate: Estimate | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance per channel to normalize with.
 
@@ -53,7 +54,7 @@ def batch_statistics(
             that enters the running one.
         group_size: Processes that share statistics; None for all, 1 for
             this process alone.
-        gradient: The gradient of running statistics; None for constants.
+        estimate: How ``'estimated'`` statistics follow the batch.
 
     Shape:
         - mean, var: :math:`(N, C)`; N may be 0.
@@ -63,8 +64,8 @@ def batch_statistics(
     if not stats.training:
         return stats.running_mean, stats.running_var
     estimated = kind == 'estimated'
-    reads_batch = gradient is not None and gradient.of == 'batch'
-    constant = estimated and not reads_batch
+    base_batch_size, gradient, share = estimate or (None, None, 1.0)
+    constant = estimated and gradient != 'batch'
     with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
         first = recall(stats)
         if first is None or not constant:
@@ -87,17 +88,18 @@ def batch_statistics(
                 stats.momentum,
                 kind,
                 first is None,
+                base_batch_size,
             )
     if first is None:
         record(stats, lambda: _call(total, stats))
     if gradient is None:
         return result
-    if reads_batch:
+    if gradient == 'batch':
         batch_mean, batch_var, count = moments_of(total)
         batch = batch_mean, batch_var
-        share = gradient.share * (count > 1).to(mean.dtype)
+        share = share * (count > 1).to(mean.dtype)
     else:
-        batch, share = (mean, var), gradient.share * (num_pixels > 1)
+        batch, share = (mean, var), share * (num_pixels > 1)
     return with_gradient_of(batch, result, stats.eps, share)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mmnorm.distributed.all_reduce import is_alone
 from mmnorm.functional.batch_part import BatchPart
 
+from .batch_statistics import Estimate
 from .recomputation import is_recorded
 
 
@@ -15,8 +16,7 @@ def local_batch_part(
     x: Tensor,
     kind: str,
     group_size: int | None,
-    gradient: str | None = None,
-    share: float = 1.0,
+    estimate: Estimate | None = None,
     step_sums: Tensor | None = None,
 ) -> BatchPart | None:
     """Return the batch part, if this process can compute it in the kernels.
@@ -29,12 +29,11 @@ def local_batch_part(
         x: The input of the layer, with at least one number.
         kind: As there, or ``'step'`` to keep the sums of the batch.
         group_size: As there.
-        gradient: The gradient of the estimates: None, ``'batch'`` or
-            ``'image'``.
-        share: Share of that gradient.
+        estimate: As there.
         step_sums: Sums since the last update, for ``kind='step'``.
     """
-    running_mean = stats.running_mean
+    running_mean, momentum = stats.running_mean, stats.momentum
+    base_batch_size, gradient, share = estimate or (None, None, 1.0)
     if running_mean.dtype != torch.float32:
         return None
     if not stats.training:
@@ -42,6 +41,8 @@ def local_batch_part(
     elif is_recorded() or (kind != 'step' and not is_alone(group_size)):
         return None
     else:
+        if base_batch_size is not None and momentum is not None:
+            momentum *= min(x.shape[0] / base_batch_size, 1)
         num_values = x.numel() // x.shape[1]
         if kind in ('biased', 'unbiased'):
             gradient, share = 'batch', 1.0
@@ -57,7 +58,7 @@ def local_batch_part(
         stats.running_var,
         stats.num_batches_tracked,
         step_sums,
-        stats.momentum,
+        momentum,
         stats.eps,
         gradient or '',
         share,

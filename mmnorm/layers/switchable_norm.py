@@ -9,7 +9,7 @@ from mmnorm.functional import normalize, switchable_coefficients
 from mmnorm.functional.dispatch import fused_kernels
 from mmnorm.registry import NORM_LAYERS
 
-from .arguments import check_common, check_group_size, check_momentum
+from .arguments import check_common, check_count, check_momentum
 from .batch_statistics import batch_statistics
 from .fused_batch import local_batch_part
 
@@ -81,7 +81,7 @@ class SN(_InstanceNorm):
     ) -> None:
         check_common(num_features, eps, use_bn=use_bn, sync=sync)
         check_momentum(momentum)
-        check_group_size(group_size)
+        check_count('group_size', group_size, 'all processes')
         super().__init__(
             num_features,
             eps,

@@ -18,7 +18,7 @@ from mmnorm.functional import (
 from mmnorm.functional.dispatch import fused_kernels, ops_for
 from mmnorm.registry import NORM_LAYERS
 
-from .arguments import check_common, check_group_size, check_momentum
+from .arguments import check_common, check_count, check_momentum
 from .batch_statistics import batch_statistics
 from .fused_batch import local_batch_part
 from .recomputation import is_recorded
@@ -73,7 +73,7 @@ class SyncBN(_BatchNorm):
     ) -> None:
         check_common(num_features, eps)
         check_momentum(momentum)
-        check_group_size(group_size)
+        check_count('group_size', group_size, 'all processes')
         super().__init__(num_features, eps, momentum)
         self.group_size = group_size
 

@@ -115,7 +115,7 @@ class _InputSums:
     def __init__(self, layer: nn.Module, stats: nn.Module) -> None:
         self.stats = stats
         self.sums = self.stats.running_mean.new_zeros(
-            2 * self.stats.num_features + 1, dtype=torch.float64
+            2 * self.stats.num_features + 2, dtype=torch.float64
         )
         estimated = isinstance(layer, BCN) and layer.estimate
         self.unbiased = not (estimated or isinstance(layer, SN))

@@ -72,7 +72,7 @@ def input_statistics(
     return [
         _compare(name, stats[name], sums[name])
         for name in stats
-        if name in sums and sums[name][-1] >= MIN_VALUES
+        if name in sums and sums[name][-2] >= MIN_VALUES
     ]
 
 

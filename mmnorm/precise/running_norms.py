@@ -38,7 +38,7 @@ def input_sums(x: Tensor) -> Tensor:
 
     Shape:
         - x: :math:`(N, C, *)`.
-        - Output: :math:`(2C + 1)`.
+        - Output: :math:`(2C + 2)`.
     """
     if x.dim() == 2:
         x = x[..., None]

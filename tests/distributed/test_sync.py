@@ -194,7 +194,7 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         loss = uneven_loss(layer(x))
         forward = len(sizes)
         loss.backward()
-    assert all(size == 2 * CHANNELS + 1 for size in sizes)
+    assert all(size == 2 * CHANNELS + 2 for size in sizes)
     return [forward, len(sizes) - forward]
 
 

@@ -43,6 +43,10 @@ LAYERS = {
         partial(BCN, num_groups=4, estimate_grad='image', grad_share=0.5),
         reference.bcn,
     ),
+    'BCN one momentum': (
+        partial(BCN, num_groups=4, base_batch_size=None),
+        reference.bcn,
+    ),
     'BCN step': (make_step_bcn, reference.bcn),
     'BCN step gradient of image': (
         partial(make_step_bcn, estimate_grad='image', grad_share=0.7),

@@ -14,6 +14,7 @@ WRONG = (
     ('eps', (-1, '1e-5', None, float('nan'), float('inf'), True), NORMS),
     ('momentum', (2, -0.1, 'abc', float('nan'), True), BATCH),
     ('group_size', (0, -1, 2.0, '2', True), BATCH),
+    ('base_batch_size', (0, -1, 8.0, '8', True), ('BCN',)),
     ('num_groups', (0, -4, 2.0, 'all', None, True), ('BCN', 'GN')),
     ('estimate', ('yes', 1, None), ('BCN',)),
     ('channel_affine', ('plane', None, True), ('BCN',)),
@@ -50,7 +51,7 @@ def test_wrong_value_of_a_convolution(value):
 
 
 def test_limits_are_valid():
-    BCN(8, 'auto', eps=0, momentum=None, group_size=1)
+    BCN(8, 'auto', eps=0, momentum=None, group_size=1, base_batch_size=1)
     BCN(8, 8, eps=1, momentum=0, sync='step')
     SyncBN(1, momentum=1)
     SN(8, use_bn=False, sync=False)

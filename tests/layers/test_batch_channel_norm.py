@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnorm import BCN
+from tests.layers.cases import make_input
 
 
 def make_bn(num_features: int = 8) -> nn.BatchNorm2d:
@@ -107,3 +108,19 @@ def test_exception():
         BCN(8, 4, channel_affine='plane')
     with pytest.raises(ValueError, match='num_groups=3 does not divide'):
         BCN(8, 3)
+
+
+@pytest.mark.parametrize(
+    ('num_images', 'momentum'), [(1, 0.0125), (4, 0.05), (8, 0.1), (64, 0.1)]
+)
+def test_fewer_images_move_the_estimates_less(num_images, momentum):
+    x = make_input((num_images, 8, 5, 3)).float()
+    by_images, fixed = (
+        BCN(8, 4),
+        BCN(8, 4, momentum=momentum, base_batch_size=None),
+    )
+    torch.testing.assert_close(by_images(x), fixed(x), rtol=0, atol=0)
+    for actual, expected in zip(
+        by_images.buffers(), fixed.buffers(), strict=True
+    ):
+        assert torch.equal(actual, expected)

@@ -19,7 +19,7 @@ def forward(layer, x):
 
 def make_bcn(**options) -> BCN:
     torch.manual_seed(0)
-    norm = BCN(8, 4, momentum=0.3, **options).double()
+    norm = BCN(8, 4, momentum=0.3, base_batch_size=None, **options).double()
     for tensor in (*norm.parameters(), norm.bn.running_var):
         torch.nn.init.uniform_(tensor, 0.5, 2)
     return norm

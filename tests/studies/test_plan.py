@@ -118,7 +118,7 @@ def test_config(path, tmp_path):
 
 
 def test_words_follow_the_images(path):
-    norms = 'norms: [BCN]\n    settings: [batch N/(N+1) r=0.0125]'
+    norms = 'norms: [BCN]\n    settings: [batch N/(N+1)]'
     path.write_text(
         TEXT.replace('norms: [BCN+WS]\n    settings: [r=0.5]', norms)
     )
@@ -127,7 +127,6 @@ def test_words_follow_the_images(path):
     assert config_of(cell, plan).model.backbone.norm_cfg == dict(
         type='mmnorm.BCN',
         num_groups=8,
-        momentum=0.05,
         estimate_grad='batch',
         grad_share=0.8,
     )

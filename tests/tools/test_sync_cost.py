@@ -30,7 +30,7 @@ def test_table(command):
     channels = [
         m.bn.num_features for m in model.modules() if isinstance(m, BCN)
     ]
-    payload = {size: 8 * (2 * size + 1) for size in channels}
+    payload = {size: 8 * (2 * size + 2) for size in channels}
     total = sum(payload[size] for size in channels)
     layers = len(channels)
     lines = command(CONFIG)

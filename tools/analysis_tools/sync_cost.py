@@ -50,9 +50,9 @@ def main() -> None:
 
     print('| channels | layers | bytes per all-reduce |\n|---|---|---|')
     for channels, count in sorted(sizes.items()):
-        print(f'| {channels} | {count} | {BYTES * (2 * channels + 1)} |')
+        print(f'| {channels} | {count} | {BYTES * (2 * channels + 2)} |')
     total = sum(
-        count * BYTES * (2 * channels + 1) for channels, count in sizes.items()
+        count * BYTES * (2 * channels + 2) for channels, count in sizes.items()
     )
     print(
         '\n| statistics | all-reduces forward | backward | after the step '

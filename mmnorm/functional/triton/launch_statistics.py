@@ -38,9 +38,11 @@ def update_statistics(
     momentum: float | None,
     kind: str,
     update: bool = True,
+    base_batch_size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     running = running_mean, running_var, num_batches_tracked
-    return _UpdateStatistics.apply(sums, *running, momentum, kind, update)
+    rates = momentum, base_batch_size
+    return _UpdateStatistics.apply(sums, *running, *rates, kind, update)
 
 
 class _BatchSums(Function):
@@ -50,7 +52,7 @@ class _BatchSums(Function):
         mean = mean.contiguous()
         ctx.save_for_backward(mean)
         ctx.num_pixels = num_pixels
-        sums = mean.new_empty(2 * c + 1, dtype=torch.float64)
+        sums = mean.new_empty(2 * c + 2, dtype=torch.float64)
         launch(
             kernels.batch_sums,
             -(-c // BLOCK),
@@ -89,19 +91,20 @@ class _UpdateStatistics(Function):
         running_var,
         num_batches_tracked,
         momentum,
+        base_batch_size,
         kind,
         update,
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(sums)
         mean, var = (torch.empty_like(running_mean) for _ in range(2))
         running = running_mean, running_var, num_batches_tracked
-        rate = 0.0 if momentum is None else float(momentum)
+        rates = float(momentum or 0), float(base_batch_size or 0)
         launch(
             kernels.update_statistics,
             1,
             sums,
             (),
-            (sums.contiguous(), *running, mean, var, rate, mean.shape[0]),
+            (sums.contiguous(), *running, mean, var, *rates, len(mean)),
             (kind, momentum is None, update, LARGE_BLOCK),
         )
         if kind == 'estimated':  # estimates have no gradient
@@ -123,4 +126,4 @@ class _UpdateStatistics(Function):
             (sums.contiguous(), *grads, c),
             (BLOCK,),
         )
-        return grad_sums, *(None,) * 6
+        return grad_sums, *(None,) * 7

@@ -114,5 +114,7 @@ def add_step_sums(
     if team == 0:
         count_ptr = step_sums_ptr + 2 * num_channels
         total = tl.load(count_ptr) + count
+        images = tl.load(count_ptr + 1) + num_images.to(tl.float64)
         tl.debug_barrier()  # every warp loads, and one thread stores
         tl.store(count_ptr, total)
+        tl.store(count_ptr + 1, images)

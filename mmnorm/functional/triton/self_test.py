@@ -85,8 +85,8 @@ def _cases(
     yield 'batch_sums', torch.float32, _batch_sums(device)
     yield from fused_cases(device)
     kinds = 'biased', 'unbiased', 'estimated'
-    for kind, momentum in product(kinds, (0.3, None)):
-        run = _update(device, kind, momentum)
+    for kind, rates in product(kinds, ((0.3, None), (0.3, 4), (None, None))):
+        run = _update(device, kind, *rates)
         yield 'update_statistics', torch.float32, run
 
 
@@ -165,7 +165,7 @@ def _with_gradients(
 
 def _batch_sums(device: torch.device) -> Callable[[], Results]:
     mean, var = random(device, 2, 3, 24)
-    grad = random(device, 49).double()
+    grad = random(device, 50).double()
 
     def run() -> Results:
         leaves = [t.detach().requires_grad_() for t in (mean, var)]
@@ -176,7 +176,10 @@ def _batch_sums(device: torch.device) -> Callable[[], Results]:
 
 
 def _update(
-    device: torch.device, kind: str, momentum: float | None
+    device: torch.device,
+    kind: str,
+    momentum: float | None,
+    base_batch_size: int | None,
 ) -> Callable[[], Results]:
     mean, var, running_mean, running_var = random(device, 4, 24)
 
@@ -185,7 +188,9 @@ def _update(
             sums = batch_sums(mean[None], var[None], 5).requires_grad_()
         running = running_mean.clone(), running_var.clone()
         number = torch.tensor(3, device=device)
-        y = update_statistics(sums, *running, number, momentum, kind)
+        y = update_statistics(
+            sums, *running, number, momentum, kind, True, base_batch_size
+        )
         results = *(t.detach() for t in y), *running, number
         if kind == 'estimated':
             return results

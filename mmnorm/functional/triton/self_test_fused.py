@@ -92,7 +92,7 @@ class _Run:
         leaves = [t.detach().clone().requires_grad_() for t in leaves]
         leaves[0] = self.x.detach().requires_grad_()
         running = *self.running.clone(), torch.tensor(3, device=self.x.device)
-        sums = self.x.new_zeros(2 * CHANNELS + 1, dtype=torch.float64)
+        sums = self.x.new_zeros(2 * CHANNELS + 2, dtype=torch.float64)
         part = BatchPart(
             self.kind, *running, sums, 0.3, EPS, self.gradient, 0.6
         )

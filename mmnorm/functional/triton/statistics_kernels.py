@@ -60,6 +60,8 @@ def batch_sums(
     if tl.program_id(0) == 0:
         count = pixels * num_images.to(tl.float64)
         tl.store(sums_ptr + 2 * num_channels, count)
+        images = num_images.to(tl.float64)
+        tl.store(sums_ptr + 2 * num_channels + 1, images)
 
 
 @kernel
@@ -113,6 +115,7 @@ def update_statistics(
     mean_ptr,
     var_ptr,
     momentum,
+    base_batch_size,
     num_channels,
     KIND: tl.constexpr,
     CUMULATIVE: tl.constexpr,
@@ -146,6 +149,11 @@ def update_statistics(
         tl.store(num_batches_ptr, num_batches)
         if CUMULATIVE:
             rate = 1.0 / tl.maximum(num_batches, 1).to(tl.float64)
+        else:
+            batch_size = tl.load(sums_ptr + 2 * num_channels + 1)
+            share = batch_size / tl.maximum(base_batch_size, 1.0)
+            share = tl.where(base_batch_size > 0, share, 1.0)
+            rate = momentum * tl.minimum(share, 1.0)
     for start in range(0, num_channels, BLOCK):
         channel = start + tl.arange(0, BLOCK)
         exists = channel < num_channels
@@ -199,3 +207,4 @@ def update_statistics_grad(
     tl.store(grad_sums_ptr + num_channels + channel, second, exists)
     if tl.program_id(0) == 0:
         tl.store(grad_sums_ptr + 2 * num_channels, count * 0.0)
+        tl.store(grad_sums_ptr + 2 * num_channels + 1, count * 0.0)

@@ -46,7 +46,7 @@ SHAPES = {
 }
 NORMS = {
     'GN': (GN, reference.gn),
-    'BCN': (partial(BCN, momentum=0.3), reference.bcn),
+    'BCN': (partial(BCN, momentum=0.3, base_batch_size=None), reference.bcn),
     'BCN batch': (
         partial(BCN, estimate=False, channel_affine='channel', momentum=None),
         reference.bcn,

@@ -39,7 +39,7 @@ def assert_close(
 @pytest.mark.parametrize('n, c', [(1, 1), (2, 6), (0, 6), (70, 130)])
 def test_batch_sums(n, c):
     planes = torch.randn(2, n, c)
-    grad = torch.randn(2 * c + 1, dtype=torch.float64)
+    grad = torch.randn(2 * c + 2, dtype=torch.float64)
     results = []
     for device, function in (
         ('cpu', batch_sums.__wrapped__),
@@ -70,12 +70,17 @@ def run_update(function, device, sums, running, *rest) -> list[Tensor]:
 
 @needs_kernels
 @pytest.mark.parametrize('update', [True, False])
-@pytest.mark.parametrize('momentum', [0.3, None])
+@pytest.mark.parametrize(
+    ('momentum', 'base_batch_size'),
+    [(0.3, None), (0.3, 2), (0.3, 4), (None, 4)],
+)
 @pytest.mark.parametrize('kind', STATISTICS)
 @pytest.mark.parametrize(
     'case', ['three images', 'no image', 'one pixel', 'nan', 'inf', 'constant']
 )
-def test_update_statistics(monkeypatch, kind, case, momentum, update):
+def test_update_statistics(
+    monkeypatch, kind, case, momentum, base_batch_size, update
+):
     if kind == 'estimated' and not update:
         pytest.skip('no layer needs estimates without an update')
     monkeypatch.setattr(launch_statistics, 'LARGE_BLOCK', 32)
@@ -89,7 +94,7 @@ def test_update_statistics(monkeypatch, kind, case, momentum, update):
     images, num_pixels = sizes.get(case, (3, 7))
     sums = batch_sums(mean[:images], var[:images], num_pixels)
     running = torch.randn(c), torch.rand(c), torch.tensor(4)
-    rest = momentum, kind, update
+    rest = momentum, kind, update, base_batch_size
     plain = run_update(
         update_statistics.__wrapped__, 'cpu', sums, running, *rest
     )
@@ -136,6 +141,7 @@ def test_compiles_for_a_gpu(monkeypatch, tmp_path, kernel, kind):
         'sums_ptr': '*fp64',
         'grad_sums_ptr': '*fp64',
         'momentum': 'fp32',
+        'base_batch_size': 'fp32',
     }
     assert '.f64' in compile_to_ptx(kernel, constants, types)
 
@@ -146,7 +152,10 @@ def test_compiles_once_for_all_sizes(kernel):
     for parameter in kernel.params:
         if parameter.name.endswith('_ptr'):
             assert parameter.do_not_specialize_on_alignment
-        elif not parameter.is_constexpr and parameter.name != 'momentum':
+        elif not parameter.is_constexpr and parameter.name not in (
+            'momentum',
+            'base_batch_size',
+        ):
             assert parameter.do_not_specialize
 
 
@@ -158,7 +167,12 @@ def test_all_warps_read_the_number_of_batches_before_its_update(
     # batch twice.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     constants = dict(KIND='unbiased', CUMULATIVE=True, UPDATE=True, BLOCK=1024)
-    types = dict(sums_ptr='*fp64', num_batches_ptr='*i64', momentum='fp32')
+    types = dict(
+        sums_ptr='*fp64',
+        num_batches_ptr='*i64',
+        momentum='fp32',
+        base_batch_size='fp32',
+    )
     ptx = compile_to_ptx(kernels.update_statistics, constants, types)
     store = re.search(r'st\.global\.b64\s+\[ (%rd\d+) \+ 0 \]', ptx)
     load = re.search(rf'ld\.global\.b64[^;]*\[ {store[1]} \+ 0 \]', ptx)
