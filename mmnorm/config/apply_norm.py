@@ -10,9 +10,8 @@ from mmengine.registry import MODELS
 from mmnorm import layers
 
 from .errors import ConfigError
-from .momentum import IMAGES, MOMENTUM, estimate_momentum
 from .registered import registered
-from .schedule import Batch, count, read_batch, scale_schedule
+from .schedule import read_batch, scale_schedule
 from .write_config import Comprehension, Source, Statement
 
 NORMS = ('BCN', 'GN', 'SN', 'SyncBN')
@@ -29,8 +28,8 @@ def apply_norm(
 ) -> tuple[list[Statement], list[str]]:
     """Return the statements of a config that inherits another, and a report.
 
-    The report has a line for each part of the model, and for the schedule,
-    the estimates and the weights.
+    The report has a line for each part of the model, for the schedule, and
+    for the weights.
 
     Args:
         cfg: The config to inherit.
@@ -60,7 +59,7 @@ def apply_norm(
         raise ConfigError('no part of the model takes a norm_cfg')
 
     batch = read_batch(cfg, name, batch_size, gpus)
-    statements = _variables(cfg, parts, changes, norm, batch.images)
+    statements = _variables(cfg, parts, changes, norm)
     model: dict[str, Source] = {}
     for path, change in changes.items():
         *parents, key = path.split('.')
@@ -82,8 +81,6 @@ def apply_norm(
         report.append(f'schedule: {schedule.note}')
     if optim_wrapper:
         statements.append(('', 'optim_wrapper', optim_wrapper))
-    if norm == 'BCN':
-        report.append(f'estimates: {_estimates(batch)}')
     note = _weights(cfg, norm, ws) if 'backbone' in changes else 'unchanged'
     report.append(f'weights: {note}')
     return statements, report
@@ -160,15 +157,13 @@ def _change(
 
 
 def _variables(
-    cfg: Config, parts: dict, changes: dict, norm: str, images: int | None
+    cfg: Config, parts: dict, changes: dict, norm: str
 ) -> list[Statement]:
     # Returns the statements for norm_cfg and conv_cfg. If a part of the base
     # has such a key, its keywords in ``changes`` replace the value.
     values = {'norm_cfg': {'type': repr(f'mmnorm.{norm}')}}
     if 'num_groups' in inspect.signature(getattr(layers, norm)).parameters:
         values['norm_cfg']['num_groups'] = "'auto'"  # 48 channels in DeepLab
-    if norm == 'BCN' and images and estimate_momentum(images) != MOMENTUM:
-        values['norm_cfg']['momentum'] = f'{estimate_momentum(images):.6g}'
     values['conv_cfg'] = {'type': "'mmnorm.ConvWS'"}
     statements = []
     for name, value in values.items():
@@ -200,22 +195,6 @@ def _no_decay(cfg: Config, norm: str) -> dict[str, Source]:
         logits = {'mean_weight': none, 'var_weight': none}
         paramwise_cfg['custom_keys'] = logits
     return {'paramwise_cfg': paramwise_cfg} if paramwise_cfg else {}
-
-
-def _estimates(batch: Batch) -> str:
-    if batch.images is None:
-        return (
-            f'the momentum stays {MOMENTUM}, because the number of images '
-            'per step is unknown: give --gpus and --batch-size'
-        )
-    number = f'{count(batch.images, "image")} per step'
-    momentum = estimate_momentum(batch.images)
-    if momentum == MOMENTUM:
-        return f'the momentum stays {MOMENTUM}, which fits {number}'
-    return (
-        f'the momentum is {momentum:.6g} for {number}, so that the estimates '
-        f'remember as many images as with {MOMENTUM} for {IMAGES} per step'
-    )
 
 
 def _weights(cfg: Config, norm: str, ws: bool) -> str:

@@ -79,7 +79,6 @@ def test_a_report_says_what_changes_and_what_does_not():
         'roi_head.bbox_head: Shared2FCBBoxHead -> Shared4Conv1FCBBoxHead, '
         'no norm -> mmnorm.BCN, mmnorm.ConvWS',
         'roi_head.mask_head: no norm -> mmnorm.BCN, mmnorm.ConvWS',
-        'estimates: the momentum stays 0.1, which fits 16 images per step',
         'weights: torchvision://resnet50 were trained without WS: name '
         'weights trained with WS in model.backbone.init_cfg',
     ]
@@ -106,70 +105,19 @@ def test_weights_trained_with_the_norm_stay():
     assert report[-1].endswith('load into mmnorm.GN as they are')
 
 
-@pytest.mark.parametrize(
-    ('path', 'options', 'momentum', 'note'),
-    [
-        (
-            MASK_RCNN,
-            dict(gpus=1, batch_size=1),
-            '0.0125',
-            'the momentum is 0.0125 for 1 image per step, so that the '
-            'estimates remember as many images as with 0.1 for 8 per step',
-        ),
-        (
-            MASK_RCNN,
-            dict(gpus=1),  # 2 images per GPU
-            '0.025',
-            'the momentum is 0.025 for 2 images per step, ',
-        ),
-        (DEEPLAB, dict(gpus=3, batch_size=1), '0.0375', ' 3 images per step'),
-        (DEEPLAB, {}, None, 'stays 0.1, which fits 8 images per step'),
-        (
-            MASK_RCNN,
-            dict(batch_size=1),  # 8 GPUs
-            None,
-            'stays 0.1, which fits 8 images per step',
-        ),
-        (
-            MMDET / 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py',
-            dict(gpus=1, batch_size=8),
-            None,
-            'stays 0.1, which fits 8 images per step',
-        ),
-    ],
-)
-def test_momentum_of_estimates(path, options, momentum, note):
-    values, report = decide(path, 'BCN', **options)
-    assert values['norm_cfg'].get('momentum') == momentum
-    (line,) = (x for x in report if x.startswith('estimates: '))
-    assert note in line
-
-
-def test_momentum_of_an_unknown_number_of_images():
-    cfg = Config.fromfile(MASK_RCNN)
-    cfg.auto_scale_lr = dict()
-    values, report = decide(MASK_RCNN, 'BCN', cfg=cfg, batch_size=1)
-    assert 'momentum' not in values['norm_cfg']
-    assert report[-2] == (
-        'estimates: the momentum stays 0.1, because the number of images '
-        'per step is unknown: give --gpus and --batch-size'
+@pytest.mark.parametrize('gpus', [1, 4, 16])
+def test_estimates_follow_the_images_by_themselves(gpus):
+    values, _ = decide(MASK_RCNN, 'BCN', gpus=gpus, batch_size=1)
+    assert values['norm_cfg'].keys().isdisjoint(
+        ('momentum', 'base_batch_size')
     )
-    values, _ = decide(MASK_RCNN, 'BCN', cfg=cfg, batch_size=1, gpus=4)
-    assert values['norm_cfg']['momentum'] == '0.05'
-
-
-@pytest.mark.parametrize('norm', ['GN', 'SN', 'SyncBN'])
-def test_other_norms_have_no_estimates(norm):
-    values, report = decide(MASK_RCNN, norm, gpus=1, batch_size=1)
-    assert 'momentum' not in values['norm_cfg']
-    assert not any(line.startswith('estimates') for line in report)
 
 
 def test_schedule_of_another_batch_size():
     values, report = decide(MASK_RCNN, 'BCN', batch_size=1)
     assert values['train_dataloader'] == {'batch_size': '1'}
     assert values['optim_wrapper']['optimizer'] == {'lr': '0.01'}
-    assert report[-3].startswith('schedule: 8 GPUs x 1 image = 8; lr 0.02 * ')
+    assert report[-2].startswith('schedule: 8 GPUs x 1 image = 8; lr 0.02 * ')
     values, report = decide(MASK_RCNN, 'BCN')
     assert 'train_dataloader' not in values
     assert 'optimizer' not in values['optim_wrapper']

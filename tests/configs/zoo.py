@@ -33,7 +33,7 @@ class Name(NamedTuple):
     architecture: str
     depth: int
     norm: str
-    options: tuple[str, ...]  # ws, nobn, 1gpu
+    options: tuple[str, ...]  # ws, nobn
     gpus: int
     per_gpu: int
     schedule: str
@@ -59,10 +59,10 @@ def build(cfg: Config) -> Module:
         return MODELS.build(cfg.model)
 
 
-def momenta(model: Module) -> set[float]:
-    """Return the momenta of all BCN layers with estimated statistics."""
+def momenta(model: Module) -> set[tuple[float, int]]:
+    """Return each momentum of the estimates, and the images it is for."""
     return {
-        module.bn.momentum
+        (module.bn.momentum, module.base_batch_size)
         for module in model.modules()
         if isinstance(module, BCN) and module.estimate
     }

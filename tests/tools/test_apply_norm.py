@@ -137,20 +137,6 @@ def test_written_file_is_short(succeeds, out, base):
     assert max(map(len, lines[lines.index('') :])) <= 79
 
 
-@pytest.mark.parametrize(
-    ('gpus', 'momentum'), [(1, 0.0125), (4, 0.05), (8, 0.1), (16, 0.1)]
-)
-def test_momentum_of_estimates(succeeds, out, gpus, momentum):
-    options = ('--batch-size', 1, '--gpus', gpus)
-    report = succeeds(TOOL, MASK_RCNN, out, '--norm', 'BCN', *options)
-    assert ('momentum' in out.read_text()) == (momentum != 0.1)
-    _, model = build(out)
-    norms = [m for m in model.modules() if isinstance(m, BCN)]
-    assert {norm.bn.momentum for norm in norms} == {momentum}
-    verb = 'is' if momentum != 0.1 else 'stays'
-    assert f'estimates: the momentum {verb} {momentum}' in report
-
-
 def test_the_example_of_the_documentation(succeeds, out):
     base = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
     options = ('--ws', '--batch-size', 1, '--gpus', 1)
