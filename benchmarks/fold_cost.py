@@ -191,8 +191,8 @@ def main() -> None:
     parser.add_argument(
         '--work-dirs',
         type=Path,
-        default=ROOT / 'work_dirs/norms',
-        help='folder with the runs of studies/compare_norms.py',
+        default=ROOT / 'work_dirs/mini',
+        help='folder with the runs of studies/train_mini.py',
     )
     work_dirs = parser.parse_args().work_dirs
     torch.set_num_threads(1)
@@ -202,7 +202,7 @@ def main() -> None:
         if not last.is_file():
             fail(
                 f'{str(last.parent)!r} holds no trained model: run '
-                'python -m studies.compare_norms, or name another folder '
+                'python -m studies.train_mini, or name another folder '
                 'with --work-dirs'
             )
         checkpoint = last.with_name(Path(last.read_text()).name)

@@ -15,8 +15,8 @@ from mmengine.config import Config
 
 from mmnorm.engine.runner.launch import fail
 
-from .compare_norms import train
 from .page import replace_marked
+from .train_mini import train
 
 ROOT = Path(__file__).parents[1]
 BN, BCN = (
@@ -108,8 +108,8 @@ def main() -> None:
     parser.add_argument(
         '--work-dirs',
         type=Path,
-        default=ROOT / 'work_dirs/norms',
-        help='folder of the runs, also those of studies/compare_norms.py',
+        default=ROOT / 'work_dirs/mini',
+        help='folder of the runs, also those of studies/train_mini.py',
     )
     work_dirs = parser.parse_args().work_dirs
     bn = train(BN, work_dirs / BN.stem)

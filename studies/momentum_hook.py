@@ -20,7 +20,8 @@ class MomentumHook(Hook):
 
     with ``debias``, which makes the estimates the plain mean of the first
     batches; the initial 0 and 1 then count for nothing. With ``follow_lr``
-    the momentum falls as the learning rate does from its largest value.
+    the momentum falls as the learning rate does from its largest value. The
+    formulas need ``base_batch_size=None``, the same momentum for all batches.
 
     Args:
         debias: Whether to debias the start.

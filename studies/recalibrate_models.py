@@ -1,7 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Measure the effect of recalibration on trained mini models.
 
-The study evaluates each checkpoint of studies/compare_norms.py in these
+The study evaluates each checkpoint of studies/train_mini.py in these
 states: as trained, after steps that moved only the statistics, recalibrated,
 with random statistics, and recalibrated after that. Then the study evaluates
 noisy images, with the statistics of the checkpoint and with those of noisy
@@ -148,8 +148,8 @@ def main() -> None:
     parser.add_argument(
         '--work-dirs',
         type=Path,
-        default=ROOT / 'work_dirs/norms',
-        help='folder with the runs of studies/compare_norms.py',
+        default=ROOT / 'work_dirs/mini',
+        help='folder with the runs of studies/train_mini.py',
     )
     parser.add_argument(
         '--num-batches',

@@ -107,8 +107,8 @@ def main() -> None:
     parser.add_argument(
         '--work-dirs',
         type=Path,
-        default=ROOT / 'work_dirs/norms',
-        help='folder with the runs of studies/compare_norms.py',
+        default=ROOT / 'work_dirs/mini',
+        help='folder with the runs of studies/train_mini.py',
     )
     parser.add_argument(
         '--num-batches', type=int, default=100, help='batches of a pass'

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Write the page and the plot of each study, and docs/evidence.md.
+"""Write the page and the plot of each study, and what other pages quote.
 
 Each table has the mean over the seeds with a bootstrap interval of 95 %, the
 differences to GN and BN of the same seeds, and every single run. A cell that
@@ -8,58 +8,19 @@ nobody has trained yet is a dash.
 
 import argparse
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
 
+from .front_tables import write_front_tables
 from .page import replace_marked
-from .plan import PLANS, ROOT, Cell, Plan, read_plan
+from .plan import PLANS, ROOT, Plan, read_plan
 from .plot import draw
 from .results_file import read_rows
+from .series import Series, interval, series_of, tasks_of
 
 PAGE = ROOT / 'docs/evidence.md'
 RESULTS = ROOT / 'studies/results'
 PEERS = ('GN', 'BN')
-
-
-class Series(NamedTuple):
-    """The runs of one norm and setting, by seed; NaN is not trained yet."""
-
-    cell: Cell  # of the first seed
-    values: np.ndarray
-
-
-def series_of(plan: Plan, rows: dict, task: dict, metric: str) -> list[Series]:
-    """Return the series of a task's metric in the order of the plan."""
-    runs: dict[Cell, list[float]] = {}
-    for cell in plan.cells:
-        if (cell.network, cell.data) != (task['network'], task['data']):
-            continue
-        row = rows.get((cell, metric))
-        value = np.nan if row is None else row['value']
-        runs.setdefault(cell._replace(seed=0), []).append(value)
-    return [Series(cell, np.array(values)) for cell, values in runs.items()]
-
-
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean, and the ends of its bootstrap interval of 95 %.
-
-    The ends are NaN with fewer than two values.
-    """
-    values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return (*values, *[np.nan] * 3)[:3]
-    if np.ptp(values) == 0:
-        return values[0], values[0], values[0]
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=9999,
-        method='percentile',
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return values.mean(), found.low, found.high
 
 
 def digits_of(metric: str) -> int:
@@ -147,12 +108,6 @@ def panels(plan: Plan, rows: dict) -> dict[str, tuple[str, list[Series]]]:
     return drawn
 
 
-def tasks_of(plan: Plan) -> dict[str, dict]:
-    """Return the tasks of a plan by their titles."""
-    used = dict.fromkeys((cell.network, cell.data) for cell in plan.cells)
-    return {f'{key[0]} on {key[1]}': plan.tasks[key] for key in used}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog='python -m studies.report', description=__doc__
@@ -166,6 +121,8 @@ def main() -> None:
         draw(panels(plan, rows), interval, RESULTS / f'{plan.study}.png')
         if f'<!-- {plan.study} begin -->' in page:
             page = replace_marked(page, plan.study, text)
+        if plan.study == 'norms':
+            write_front_tables(plan, rows)
         print(f'{plan.study}: {text.splitlines()[0]}')
     PAGE.write_text(page)
 

@@ -103,4 +103,4 @@ def test_work_dirs_without_a_trained_model(main, tmp_path, capsys):
         main('--work-dirs', tmp_path)
     error = capsys.readouterr().err
     assert str(tmp_path) in error
-    assert 'python -m studies.compare_norms' in error
+    assert 'python -m studies.train_mini' in error

@@ -108,8 +108,8 @@ def test_weights_trained_with_the_norm_stay():
 @pytest.mark.parametrize('gpus', [1, 4, 16])
 def test_estimates_follow_the_images_by_themselves(gpus):
     values, _ = decide(MASK_RCNN, 'BCN', gpus=gpus, batch_size=1)
-    assert values['norm_cfg'].keys().isdisjoint(
-        ('momentum', 'base_batch_size')
+    assert (
+        values['norm_cfg'].keys().isdisjoint(('momentum', 'base_batch_size'))
     )
 
 

@@ -38,7 +38,9 @@ def momenta(network: nn.Module, **kwargs: object) -> list[float]:
 
 
 def network(momentum: float = 0.2) -> nn.Sequential:
-    return nn.Sequential(BCN(32, momentum=momentum), nn.BatchNorm2d(32))
+    return nn.Sequential(
+        BCN(32, momentum=momentum, base_batch_size=None), nn.BatchNorm2d(32)
+    )
 
 
 def test_debiased_estimates_are_the_mean_at_the_start():

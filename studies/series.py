@@ -1,0 +1,54 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The runs of a norm over its seeds, their mean and its interval."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from .plan import Cell, Plan
+
+
+class Series(NamedTuple):
+    """The runs of one norm and setting, by seed; NaN is not trained yet."""
+
+    cell: Cell  # of the first seed
+    values: np.ndarray
+
+
+def series_of(plan: Plan, rows: dict, task: dict, metric: str) -> list[Series]:
+    """Return the series of a task's metric in the order of the plan."""
+    runs: dict[Cell, list[float]] = {}
+    for cell in plan.cells:
+        if (cell.network, cell.data) != (task['network'], task['data']):
+            continue
+        row = rows.get((cell, metric))
+        value = np.nan if row is None else row['value']
+        runs.setdefault(cell._replace(seed=0), []).append(value)
+    return [Series(cell, np.array(values)) for cell, values in runs.items()]
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean, and the ends of its bootstrap interval of 95 %.
+
+    The ends are NaN with fewer than two values.
+    """
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return (*values, *[np.nan] * 3)[:3]
+    if np.ptp(values) == 0:
+        return values[0], values[0], values[0]
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=9999,
+        method='percentile',
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return values.mean(), found.low, found.high
+
+
+def tasks_of(plan: Plan) -> dict[str, dict]:
+    """Return the tasks of a plan by their titles."""
+    used = dict.fromkeys((cell.network, cell.data) for cell in plan.cells)
+    return {f'{key[0]} on {key[1]}': plan.tasks[key] for key in used}

@@ -1,0 +1,46 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""The tables of the first pages are those of the results files."""
+
+import numpy as np
+
+from studies.plan import PLANS, read_plan
+from studies.report import RESULTS
+from studies.results_file import read_rows
+
+from .test_report import PLAN, ROWS
+
+TOOL = 'studies.front_tables'
+COLUMNS = {('net', 'streets'): ['mIoU']}
+
+
+def test_front_table(module):
+    assert module.front_table(PLAN, ROWS, COLUMNS).splitlines() == [
+        '| norm | net on streets: mIoU |',
+        '|---|---|',
+        '| GN | 62 [60, 64] |',
+        '| BN | 50 (one run) |',
+        '| BCN, half | 64 [63, 66] |',
+    ]
+
+
+def test_not_trained_yet(module):
+    assert module.in_percent(np.array([np.nan, np.nan])) == 'not trained yet'
+
+
+def test_pages_have_the_tables_of_the_results(module):
+    plan, rows = read_plan(PLANS / 'norms.yml'), read_rows(RESULTS)
+    for path, columns in module.PAGES.items():
+        page = path.read_text()
+        text = page.partition('<!-- norms begin -->')[2]
+        text = text.partition('<!-- norms end -->')[0].strip()
+        assert text == module.front_table(plan, rows, columns)
+
+
+def test_written_between_the_marks(module, tmp_path, monkeypatch):
+    path = tmp_path / 'page.md'
+    path.write_text('a\n<!-- toy begin -->\nb\n<!-- toy end -->\nc\n')
+    monkeypatch.setattr(module, 'PAGES', {path: COLUMNS})
+    module.write_front_tables(PLAN, ROWS)
+    first, *table, last = path.read_text().split('\n\n')
+    assert (first, last) == ('a\n<!-- toy begin -->', '<!-- toy end -->\nc\n')
+    assert table == [module.front_table(PLAN, ROWS, COLUMNS)]
