@@ -74,7 +74,9 @@ def check_count(name: str, value: int | None, none_means: str) -> None:
         _refuse(name, value, wanted)
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def check_choice(
+    name: str, value: object, choices: tuple[str | None, ...]
+) -> None:
     """Check an argument that is one of a few words.
 
     Args:
@@ -89,38 +91,18 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         _refuse(name, value, ' or '.join(map(repr, choices)))
 
 
-def check_estimate_grad(
-    estimate_grad: str | None, grad_share: float, estimate: bool, sync: object
-) -> None:
-    """Check the gradient of estimated statistics.
+def check_share(name: str, value: float) -> None:
+    """Check an argument that is a share.
 
     Args:
-        estimate_grad: None, ``'batch'`` or ``'image'``.
-        grad_share: A number from 0 to 1.
-        estimate: Whether the layer normalizes with estimates.
-        sync: How the layer synchronizes.
+        name: Name of the argument.
+        value: A number from 0 to 1.
 
     Raises:
-        ValueError: If one of them is wrong, or the gradient asked for does
-            not exist.
+        ValueError: If it is none.
     """
-    if estimate_grad not in (None, 'batch', 'image'):
-        wanted = "None, 'batch' or 'image'"
-        _refuse('estimate_grad', estimate_grad, wanted)
-    if not _is_number(grad_share) or not 0 <= grad_share <= 1:
-        _refuse('grad_share', grad_share, 'a number from 0 to 1')
-    if estimate_grad and not estimate:
-        raise ValueError(
-            f'norm_cfg.estimate_grad={estimate_grad!r} with estimate=False, '
-            'which has the gradient of the batch already: set estimate to '
-            'True, or estimate_grad to None'
-        )
-    if estimate_grad == 'batch' and sync == 'step':
-        raise ValueError(
-            "norm_cfg.estimate_grad='batch' with sync='step', which sends "
-            'nothing in the backward and does not know the batch of all '
-            "processes: set estimate_grad to 'image', or sync to True"
-        )
+    if not _is_number(value) or not 0 <= value <= 1:
+        _refuse(name, value, 'a number from 0 to 1')
 
 
 def resolve_num_groups(num_groups: int | str, num_features: int) -> int:

@@ -14,8 +14,8 @@ from .arguments import (
     check_choice,
     check_common,
     check_count,
-    check_estimate_grad,
     check_momentum,
+    check_share,
     resolve_num_groups,
 )
 from .batch_channel_state import to_batch_channel
@@ -36,33 +36,32 @@ class BCN(nn.GroupNorm):
         y = \frac{z - M_{ng}(z)}{\sqrt{V_{ng}(z) + \epsilon}} w + b
 
     The channel part is a group normalization of :math:`z`, with biased
-    variances. With ``estimate=True``, for few images per step, the batch
-    part normalizes with running statistics. In training the batch first
-    moves them,
+    variances. With ``estimate=True`` the batch part normalizes with running
+    statistics. In training the batch first moves them,
 
     .. math::
         M \leftarrow (1 - r) M + r\, \overline{x}, \qquad
         V \leftarrow (1 - r) V + r\, \overline{(x - M_\text{old})^2}
 
-    where :math:`r` is ``momentum`` and the means are those over all images
-    and pixels of all processes. No gradient flows through the running
-    statistics. With ``estimate=False`` the batch part is a batch
-    normalization with gradient, as :class:`SyncBN` is. In evaluation the
-    running statistics are used as they are. The evaluation mode of the child
-    ``bn`` decides, which ``norm_eval=True`` of mmdet sets.
+    where the means are those over all images and pixels of all processes,
+    and :math:`r` is ``momentum`` for ``base_batch_size`` images or more. With
+    ``estimate=False`` the batch part is that of :class:`SyncBN`. In
+    evaluation the running statistics are used as they are. The evaluation
+    mode of the child ``bn`` decides, which ``norm_eval=True`` of mmdet sets.
 
     Differences from the authors' code:
 
     - The speed of the authors' estimates is a buffer that starts at 0 and
       that no code sets, so their estimates never move. The speed here is
       ``momentum``.
-    - The authors' estimates are not synchronized.
+    - The authors' estimates are not synchronized, and they are constants in
+      the backward. Here they have half of the gradient of the batch.
 
     Checkpoints of the authors load. Checkpoints of plain batch normalization
     load into ``bn``, and the channel part keeps weights of 1 and biases of 0.
 
     The child ``bn`` holds parameters and running statistics of the batch
-    part. The child is never called: one pass computes both parts.
+    part. It is never called: one pass computes both parts.
 
     Args:
         num_features: Number of channels C.
@@ -87,9 +86,9 @@ class BCN(nn.GroupNorm):
             for all.
         estimate_grad: The gradient of the estimates: None for constants, as
             in the authors' code; ``'batch'`` for the gradient of the batch
-            of all processes, as in `Batch Renormalization
-            <https://arxiv.org/abs/1702.03275>`_; ``'image'`` for the
-            gradient as if each image were a batch, which no process has to
+            of all processes, or of one with ``sync='step'``, as in `Batch
+            Renormalization <https://arxiv.org/abs/1702.03275>`_; ``'image'``
+            for that as if each image were a batch, which no process has to
             send. Values and evaluation do not depend on it.
         grad_share: Share of that gradient, from 0 to 1.
         base_batch_size: Number of images that ``momentum`` is meant for: a
@@ -106,7 +105,7 @@ class BCN(nn.GroupNorm):
     Raises:
         ValueError: If an argument has a wrong value: ``num_groups`` does not
             divide ``num_features``, for example, or ``sync='step'`` is
-            combined with ``estimate=False`` or ``estimate_grad='batch'``.
+            combined with ``estimate=False``.
         RuntimeError: In training with ``sync='step'`` and without the hook.
 
     Example::
@@ -128,8 +127,8 @@ class BCN(nn.GroupNorm):
         sync: bool | str = True,
         channel_affine: str = 'group',
         group_size: int | None = None,
-        estimate_grad: str | None = None,
-        grad_share: float = 1.0,
+        estimate_grad: str | None = 'batch',
+        grad_share: float = 0.5,
         base_batch_size: int | None = 8,
     ) -> None:
         check_common(num_features, eps, estimate=estimate)
@@ -137,7 +136,8 @@ class BCN(nn.GroupNorm):
         check_count('group_size', group_size, 'all processes')
         check_count('base_batch_size', base_batch_size, 'a fixed momentum')
         check_choice('channel_affine', channel_affine, ('group', 'channel'))
-        check_estimate_grad(estimate_grad, grad_share, estimate, sync)
+        check_choice('estimate_grad', estimate_grad, (None, 'batch', 'image'))
+        check_share('grad_share', grad_share)
         if not isinstance(sync, bool) and (sync != 'step' or not estimate):
             raise ValueError(
                 f'norm_cfg.sync={sync!r} with estimate={estimate}: set sync '
@@ -198,10 +198,10 @@ class BCN(nn.GroupNorm):
             kind = 'step'
         return local_batch_part(self.bn, x, kind, *how, self.step_sums)
 
-    def _how(self) -> tuple[str, int | None, Estimate | None]:
+    def _how(self) -> tuple[str, int | None, Estimate]:
         group_size = self.group_size if self.sync else 1
         if not self.estimate:
-            return 'unbiased', group_size, None
+            return 'unbiased', group_size, Estimate()
         estimate = self.base_batch_size, self.estimate_grad, self.grad_share
         return 'estimated', group_size, Estimate(*estimate)
 
@@ -241,10 +241,8 @@ class BCN(nn.GroupNorm):
                 "custom_hooks=[dict(type='mmnorm.StepSyncHook')] to the "
                 'config, or call mmnorm.StepSync after each update'
             )
-        share = self.grad_share if self.estimate_grad else None
-        return keep_for_step(
-            self.bn, mean, var, num_pixels, self.step_sums, share
-        )
+        sums, estimate = self.step_sums, self._how()[2]
+        return keep_for_step(self.bn, mean, var, num_pixels, sums, estimate)
 
     def init_weights(self) -> None:
         """Reset the weight of the batch part where mmdet has zeroed both.

@@ -20,9 +20,13 @@ from .recomputation import Call, recall, record
 class Estimate(NamedTuple):
     """How running statistics that normalize follow a batch."""
 
-    base_batch_size: int | None  # the images that the momentum is meant for
-    gradient: str | None  # of the 'batch' of all processes, or each 'image'
-    share: float
+    # The images that the momentum is meant for; None for any number.
+    base_batch_size: int | None = None
+    gradient: str | None = None  # of the 'batch', or of each 'image'
+    share: float = 1.0
+
+
+NO_ESTIMATE = Estimate()
 
 
 def batch_statistics(
@@ -32,7 +36,7 @@ def batch_statistics(
     num_pixels: int,
     kind: str,
     group_size: int | None,
-    estimate: Estimate | None = None,
+    estimate: Estimate = NO_ESTIMATE,
 ) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance per channel to normalize with.
 
@@ -64,10 +68,9 @@ def batch_statistics(
     if not stats.training:
         return stats.running_mean, stats.running_var
     estimated = kind == 'estimated'
-    base_batch_size, gradient, share = estimate or (None, None, 1.0)
-    constant = estimated and gradient != 'batch'
+    constant = estimated and estimate.gradient != 'batch'
     with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
-        first = recall(stats)
+        first, total = recall(stats), None
         if first is None or not constant:
             # A second run calls the same operators as the first run, because
             # torch compares what both save for the backward.
@@ -88,19 +91,13 @@ def batch_statistics(
                 stats.momentum,
                 kind,
                 first is None,
-                base_batch_size,
+                estimate.base_batch_size,
             )
     if first is None:
         record(stats, lambda: _call(total, stats))
-    if gradient is None:
-        return result
-    if gradient == 'batch':
-        batch_mean, batch_var, count = moments_of(total)
-        batch = batch_mean, batch_var
-        share = share * (count > 1).to(mean.dtype)
-    else:
-        batch, share = (mean, var), share * (num_pixels > 1)
-    return with_gradient_of(batch, result, stats.eps, share)
+    return _with_gradient(
+        result, estimate, (mean, var), num_pixels, total, stats.eps
+    )
 
 
 def keep_for_step(
@@ -109,9 +106,11 @@ def keep_for_step(
     var: Tensor,
     num_pixels: int,
     step_sums: Tensor,
-    share: float | None = None,
+    estimate: Estimate,
 ) -> tuple[Tensor, Tensor]:
     """Return the running statistics, and keep the sums for the next update.
+
+    The gradient of the batch is that of the images of this process.
 
     Args:
         stats: As in :func:`batch_statistics`.
@@ -119,7 +118,7 @@ def keep_for_step(
         var: Biased plane variances of this process.
         num_pixels: Pixels per plane.
         step_sums: Sums since the last update; those of this batch are added.
-        share: Share of the gradient of each image; None for constants.
+        estimate: The gradient of the running statistics.
 
     Shape:
         - mean, var: :math:`(N, C)`; N may be 0.
@@ -134,10 +133,31 @@ def keep_for_step(
             first = _call(sums, stats)
             record(stats, lambda: first)
     result = first.running_mean, first.running_var
-    if share is None:
-        return result
-    share = share * (num_pixels > 1)
-    return with_gradient_of((mean, var), result, stats.eps, share)
+    sums = None
+    if estimate.gradient == 'batch':
+        sums = batch_sums(mean, var, num_pixels)
+    return _with_gradient(
+        result, estimate, (mean, var), num_pixels, sums, stats.eps
+    )
+
+
+def _with_gradient(
+    estimates: tuple[Tensor, Tensor],
+    estimate: Estimate,
+    planes: tuple[Tensor, Tensor],
+    num_pixels: int,
+    sums: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    _, gradient, share = estimate
+    if gradient is None:
+        return estimates
+    if gradient == 'image':
+        batch, share = planes, share * (num_pixels > 1)
+    else:
+        *batch, count = moments_of(sums)
+        share = share * (count > 1).to(planes[0].dtype)
+    return with_gradient_of(batch, estimates, eps, share)
 
 
 def _call(total: Tensor, stats: nn.Module) -> Call:

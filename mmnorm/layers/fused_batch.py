@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mmnorm.distributed.all_reduce import is_alone
 from mmnorm.functional.batch_part import BatchPart
 
-from .batch_statistics import Estimate
+from .batch_statistics import NO_ESTIMATE, Estimate
 from .recomputation import is_recorded
 
 
@@ -16,7 +16,7 @@ def local_batch_part(
     x: Tensor,
     kind: str,
     group_size: int | None,
-    estimate: Estimate | None = None,
+    estimate: Estimate = NO_ESTIMATE,
     step_sums: Tensor | None = None,
 ) -> BatchPart | None:
     """Return the batch part, if this process can compute it in the kernels.
@@ -33,7 +33,7 @@ def local_batch_part(
         step_sums: Sums since the last update, for ``kind='step'``.
     """
     running_mean, momentum = stats.running_mean, stats.momentum
-    base_batch_size, gradient, share = estimate or (None, None, 1.0)
+    base_batch_size, gradient, share = estimate
     if running_mean.dtype != torch.float32:
         return None
     if not stats.training:

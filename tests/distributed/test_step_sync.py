@@ -155,7 +155,11 @@ def train_at_once(sizes: list, options: dict) -> dict[str, Tensor]:
 @pytest.mark.parametrize('sizes', [EQUAL, RAGGED], ids=['equal', 'ragged'])
 @pytest.mark.parametrize(
     'options',
-    [{}, {'momentum': None}, {'estimate_grad': 'image', 'grad_share': 0.7}],
+    [
+        {'estimate_grad': None},
+        {'estimate_grad': 'image', 'momentum': None},
+        {'estimate_grad': 'image', 'grad_share': 0.7},
+    ],
     ids=str,
 )
 def test_steps_of_one_image_equal_a_step_of_all(

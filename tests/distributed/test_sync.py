@@ -27,6 +27,7 @@ SYNCHRONIZED = (
     'SyncBN',
     'SyncBN cumulative',
     'BCN estimate',
+    'BCN constant estimate',
     'BCN batch',
     'BCN per channel',
     'BCN gradient of batch',
@@ -150,7 +151,7 @@ def test_half_precision_and_channels_last(ranks, name, dtype):
 
 def local_step(rank: int, options: dict) -> Tensor:
     x = torch.full((2, CHANNELS, 3, 3), float(rank))
-    layer = LAYERS['BCN estimate'][0](CHANNELS, **options)
+    layer = LAYERS['BCN one momentum'][0](CHANNELS, **options)
     layer(x)
     return layer.bn.running_mean
 
@@ -203,8 +204,8 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
     [
         ('SyncBN', [1, 1]),
         ('BCN batch', [1, 1]),
-        ('BCN estimate', [1, 0]),
-        ('BCN gradient of batch', [1, 1]),
+        ('BCN estimate', [1, 1]),
+        ('BCN constant estimate', [1, 0]),
         ('BCN gradient of image', [1, 0]),
         ('BCN step', [0, 0]),
         ('BCN step gradient of image', [0, 0]),

@@ -27,6 +27,10 @@ LAYERS = {
     'SyncBN': (SyncBN, reference.sync_bn),
     'SyncBN cumulative': (partial(SyncBN, momentum=None), reference.sync_bn),
     'BCN estimate': (partial(BCN, num_groups=4), reference.bcn),
+    'BCN constant estimate': (
+        partial(BCN, num_groups=4, estimate_grad=None),
+        reference.bcn,
+    ),
     'BCN batch': (
         partial(BCN, num_groups=4, estimate=False),
         reference.bcn,
@@ -36,7 +40,7 @@ LAYERS = {
         reference.bcn,
     ),
     'BCN gradient of batch': (
-        partial(BCN, num_groups=4, estimate_grad='batch'),
+        partial(BCN, num_groups=4, grad_share=1.0),
         reference.bcn,
     ),
     'BCN gradient of image': (
@@ -48,6 +52,10 @@ LAYERS = {
         reference.bcn,
     ),
     'BCN step': (make_step_bcn, reference.bcn),
+    'BCN step constant': (
+        partial(make_step_bcn, estimate_grad=None),
+        reference.bcn,
+    ),
     'BCN step gradient of image': (
         partial(make_step_bcn, estimate_grad='image', grad_share=0.7),
         reference.bcn,
@@ -98,6 +106,13 @@ def uneven_loss(y: Tensor) -> Tensor:
     options = dict(dtype=y.dtype, device=y.device)
     weights = torch.linspace(-1, 2, y.numel(), **options).view(y.shape)
     return (weights * y + 0.3 * y.square()).sum()
+
+
+def has_another_gradient(name: str) -> bool:
+    """Return whether a layer differs from its derivative, on purpose."""
+    layer = make_layer(name)
+    estimates = isinstance(layer, BCN) and layer.estimate
+    return estimates and layer.estimate_grad is not None
 
 
 def run(layer: nn.Module, forward, x: Tensor) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ def make_bcn(**options) -> BCN:
 @pytest.mark.parametrize('gradient', GRADIENTS)
 @pytest.mark.parametrize('share', [0.0, 0.3, 1.0])
 def test_values_do_not_depend_on_the_gradient(gradient, share):
-    plain = make_bcn()
+    plain = make_bcn(estimate_grad=None)
     other = make_bcn(estimate_grad=gradient, grad_share=share)
     for seed in range(3):
         x = make_input((2, 8, 3, 4), seed).detach()
@@ -40,7 +40,7 @@ def test_values_do_not_depend_on_the_gradient(gradient, share):
 @pytest.mark.parametrize('gradient', GRADIENTS)
 def test_share_of_zero_is_constant_estimates(gradient):
     x = make_input((2, 8, 3, 4))
-    expected = run(make_bcn(), forward, x)
+    expected = run(make_bcn(estimate_grad=None), forward, x)
     seen = run(make_bcn(estimate_grad=gradient, grad_share=0.0), forward, x)
     for key, value in expected.items():
         torch.testing.assert_close(seen[key], value)
@@ -59,7 +59,7 @@ def test_one_image_is_its_own_batch(gradient):
 def test_full_share_ignores_scale_and_mean_of_the_batch():
     # The gradient of a batch norm is orthogonal to both.
     x = make_input((2, 8, 3, 4))
-    norm = make_bcn(estimate_grad='batch')
+    norm = make_bcn(estimate_grad='batch', grad_share=1.0)
     grad = run(norm, forward, x)['input gradient']
     centered = x - x.mean((0, 2, 3), keepdim=True)
     along_mean = grad.sum((0, 2, 3))
@@ -72,28 +72,26 @@ def test_full_share_ignores_scale_and_mean_of_the_batch():
 @pytest.mark.parametrize('gradient', GRADIENTS)
 def test_one_value_per_channel_has_constant_estimates(gradient):
     x = make_input((1, 8, 1, 1))
-    expected = run(make_bcn(), forward, x)['input gradient']
+    expected = run(make_bcn(estimate_grad=None), forward, x)
+    expected = expected['input gradient']
     seen = run(make_bcn(estimate_grad=gradient), forward, x)
     torch.testing.assert_close(seen['input gradient'], expected)
 
 
-@pytest.mark.parametrize('gradient', GRADIENTS)
-def test_gradient_without_estimates(gradient):
-    message = (
-        f"estimate_grad='{gradient}' with estimate=False, .*: set estimate to "
-        'True, or estimate_grad to None'
-    )
-    with pytest.raises(ValueError, match=message):
-        BCN(8, 4, estimate_grad=gradient, estimate=False)
+def test_batch_statistics_have_their_own_gradient():
+    x = make_input((2, 8, 3, 4))
+    expected = run(make_bcn(estimate=False, estimate_grad=None), forward, x)
+    seen = run(make_bcn(estimate=False), forward, x)
+    for key, value in expected.items():
+        torch.testing.assert_close(seen[key], value)
 
 
-def test_gradient_of_the_batch_without_its_statistics():
-    message = (
-        "estimate_grad='batch' with sync='step', .*: set estimate_grad to "
-        "'image', or sync to True"
-    )
-    with pytest.raises(ValueError, match=message):
-        BCN(8, 4, estimate_grad='batch', sync='step')
+def test_default_is_half_of_the_gradient_of_the_batch():
+    x = make_input((2, 8, 3, 4))
+    half = make_bcn(estimate_grad='batch', grad_share=0.5)
+    expected = run(half, forward, x)
+    for key, value in run(make_bcn(), forward, x).items():
+        torch.testing.assert_close(value, expected[key])
 
 
 def test_copies_keep_the_gradient():

@@ -153,11 +153,12 @@ def moments_and_coefficients(
                 num_channels,
                 team,
             )
-        not_finite = 0
-        if MOVES:
+        if POOLED:
             of_batch_ptr = channels_ptr + 2 * num_channels + own
             tl.store(of_batch_ptr, pooled_mean, own_exists)
             tl.store(of_batch_ptr + num_channels, pooled_var, own_exists)
+        not_finite = 0
+        if MOVES:
             new_mean, new_var = new_statistics(
                 pooled_mean,
                 pooled_var,

@@ -26,6 +26,7 @@ KINDS = (
     ('', ''),
     ('given', ''),
     ('step', ''),
+    ('step', 'batch'),
     ('estimated', ''),
     ('estimated', 'image'),
     ('estimated', 'batch'),
@@ -148,11 +149,13 @@ def _statistics(
         sums = batch_sums(mean, var, num_pixels)
         if batch.kind == 'step':
             batch.step_sums.add_(sums.detach())
+        estimated = batch.kind in ('given', 'step', 'estimated')
         if batch.kind in ('given', 'step'):
-            return running[0].clone(), running[1].clone()
-        estimated = batch.kind == 'estimated'
-        total = sums.detach() if estimated else sums
-        stats = update_statistics(total, *running, batch.momentum, batch.kind)
+            stats = running[0].clone(), running[1].clone()
+        else:
+            total = sums.detach() if estimated else sums
+            rule = batch.momentum, batch.kind
+            stats = update_statistics(total, *running, *rule)
     if not estimated or not batch.gradient:
         return stats
     of = (mean, var) if batch.gradient == 'image' else moments_of(sums)[:2]

@@ -46,7 +46,10 @@ SHAPES = {
 }
 NORMS = {
     'GN': (GN, reference.gn),
-    'BCN': (partial(BCN, momentum=0.3, base_batch_size=None), reference.bcn),
+    'BCN': (
+        partial(BCN, momentum=0.3, estimate_grad=None, base_batch_size=None),
+        reference.bcn,
+    ),
     'BCN batch': (
         partial(BCN, estimate=False, channel_affine='channel', momentum=None),
         reference.bcn,
@@ -193,7 +196,7 @@ def test_one_value_per_channel(name):
 
 
 @needs_kernels
-@pytest.mark.parametrize('gradient', [None, 'image'])
+@pytest.mark.parametrize('gradient', [None, 'image', 'batch'])
 def test_step(fused_calls, gradient):
     norms = [
         make_norm('BCN', 8, 4).float(),
