@@ -39,10 +39,10 @@ def test_table(command):
         for size in sorted(payload)
     ]
     assert lines[-3:] == [
-        '| batch (SyncBN, SN, BCN `estimate=False`) '
-        f'| {layers} | {layers} | 0 | {2 * total} |',
-        f'| estimates (BCN) | {layers} | 0 | 0 | {total} |',
-        f"| estimates (BCN `sync='step'`) | 0 | 0 | 1 | {total} |",
+        f'| SyncBN, SN, BCN | {layers} | {layers} | 0 | {2 * total} |',
+        f"| BCN, `estimate_grad='image'` or None | {layers} | 0 | 0 "
+        f'| {total} |',
+        f"| BCN, `sync='step'` | 0 | 0 | 1 | {total} |",
     ]
 
 

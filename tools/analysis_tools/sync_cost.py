@@ -57,10 +57,11 @@ def main() -> None:
     print(
         '\n| statistics | all-reduces forward | backward | after the step '
         '| bytes per step |\n|---|---|---|---|---|\n'
-        f'| batch (SyncBN, SN, BCN `estimate=False`) | {num_layers} '
-        f'| {num_layers} | 0 | {2 * total} |\n'
-        f'| estimates (BCN) | {num_layers} | 0 | 0 | {total} |\n'
-        f"| estimates (BCN `sync='step'`) | 0 | 0 | 1 | {total} |"
+        f'| SyncBN, SN, BCN | {num_layers} | {num_layers} | 0 '
+        f'| {2 * total} |\n'
+        f"| BCN, `estimate_grad='image'` or None | {num_layers} | 0 | 0 "
+        f'| {total} |\n'
+        f"| BCN, `sync='step'` | 0 | 0 | 1 | {total} |"
     )
 
 
