@@ -8,8 +8,8 @@ costs the host time: mean, variance, scale and shift of all planes.
 
 import triton.language as tl
 
-from .plane_tiles import affine_tile, input_grad_tile
 from .teams import kernel
+from .written_tiles import affine_tile, input_grad_tile
 
 
 @kernel

@@ -23,6 +23,8 @@ FusedActivation = tuple[Tensor, Tensor, nn.Module]
 # memory, but not too long for the 7 x 7 pixels of an RoI or for 64 channels.
 CONTIGUOUS_TILE = (16, 128)
 CHANNELS_LAST_TILE = (64, 64)
+# A program that writes small or odd planes writes so many numbers.
+FLAT_TILE = 2048
 # The largest GPU runs about a quarter of these programs at once. More rounds
 # shorten the last round, in which a part of the GPU is idle. PROGRAMS is a
 # constant, so that results are the same on every GPU.
@@ -153,18 +155,39 @@ def input_grad(
 def layout(x: Tensor) -> tuple[int, int, int, tuple]:
     """Return blocks of planes, rows per image, pixels per plane, constants.
 
-    The constants are whether the channels are last and the rows of memory
-    aligned, and the rows and pixels of a tile.
+    The constants are whether the channels are last, the alignment of the rows
+    of memory, and the rows and pixels of a tile.
     """
     n, c = x.shape[:2]
+    in_16_bytes = 16 // x.element_size()
     num_pixels = x.numel() // (n * c)
     if x.is_contiguous():
         rows, pixels = CONTIGUOUS_TILE
-        constants = False, num_pixels % 8 == 0, rows, pixels
+        aligned = 0 if num_pixels % in_16_bytes else in_16_bytes
+        constants = False, aligned, rows, pixels
         return -(-n * c // rows), n * c, num_pixels, constants
     rows, pixels = CHANNELS_LAST_TILE
-    constants = True, c % 8 == 0, rows, pixels
+    aligned = 0 if c % in_16_bytes else in_16_bytes
+    constants = True, aligned, rows, pixels
     return n * -(-c // rows), c, num_pixels, constants
+
+
+def written_tiles(
+    x: Tensor, num_blocks: int, num_pixels: int, constants: tuple
+) -> tuple[int, tuple]:
+    """Return the programs and the constants of a kernel that writes.
+
+    Args:
+        x: An activation.
+        num_blocks: As :func:`layout` returns them, as all others.
+        num_pixels: Pixels per plane.
+        constants: Constants of a kernel that reads.
+    """
+    channels_last, aligned, _, tile_pixels = constants
+    is_small = num_pixels < tile_pixels // 2
+    if channels_last or (aligned and not is_small) or num_pixels >> 30:
+        return num_blocks * -(-num_pixels // tile_pixels), constants
+    return -(-x.numel() // FLAT_TILE), (False, 0, 0, FLAT_TILE)
 
 
 def split(num_blocks: int, num_pixels: int, tile_pixels: int) -> tuple:
@@ -210,9 +233,10 @@ def _launch_tiles(
     x = activations[0]
     slope, name = slope_and_name(activation)
     blocks, rows, num_pixels, constants = layout(x)
+    num_tiles, constants = written_tiles(x, blocks, num_pixels, constants)
     launch(
         kernel,
-        blocks * -(-num_pixels // constants[-1]),
+        num_tiles,
         x,
         activations,
         (*per_plane, slope, rows, num_pixels),

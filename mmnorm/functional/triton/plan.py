@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .launch_planes import layout, slope_and_name, split
+from .launch_planes import layout, slope_and_name, split, written_tiles
 
 # The last program of a team holds TILE numbers of each tensor in registers,
 # and PARTS numbers while it merges chunks. With more, all programs of the
@@ -67,17 +67,18 @@ def make_plan(
     chunk_tiles, chunks = split(blocks, num_pixels, pixels)
     places = groups * block
     images = _images_at_once(n, chunks, places)
-    if channels_last:
-        aligned = aligned and channels % 8 == 0
+    if channels_last and aligned and channels % aligned:
+        aligned = 0
+    num_tiles, written = written_tiles(x, tile_blocks, num_pixels, tile)
     slope, name = slope_and_name(activation)
     return Plan(
         blocks * chunks,
-        tile_blocks * -(-num_pixels // pixels),
+        num_tiles,
         chunks,
         teams,
         (n, c, num_pixels, chunk_tiles, per_group),
         slope,
-        (name, *tile),
+        (name, *written),
         (num_groups > 0, channels_last, aligned, rows, pixels),
         (images, _chunks(images, places), groups, block),
         (1, _chunks(1, places), groups, block),

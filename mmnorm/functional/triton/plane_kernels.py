@@ -4,13 +4,9 @@
 
 import triton.language as tl
 
-from .plane_tiles import (
-    affine_tile,
-    chunk_moments,
-    chunk_sums,
-    input_grad_tile,
-)
-from .tiles import kernel, locate_chunk, multiple_of_8
+from .plane_tiles import chunk_moments, chunk_sums
+from .tiles import kernel, locate_chunk, multiple_of
+from .written_tiles import affine_tile, input_grad_tile
 
 
 @kernel
@@ -29,7 +25,7 @@ def moments(
     image, row, chunk, num_chunks = locate_chunk(
         num_rows, num_pixels, chunk_tiles, CHANNELS_LAST, ROWS, PIXELS
     )
-    exists = row < multiple_of_8(num_rows, CHANNELS_LAST and ALIGNED)
+    exists = row < multiple_of(num_rows, CHANNELS_LAST and ALIGNED)
     mean, var = chunk_moments(
         x_ptr,
         image,
@@ -140,7 +136,7 @@ def sums(
         num_rows, num_pixels, chunk_tiles, CHANNELS_LAST, ROWS, PIXELS
     )
     plane = image * num_rows + row
-    exists = row < multiple_of_8(num_rows, CHANNELS_LAST and ALIGNED)
+    exists = row < multiple_of(num_rows, CHANNELS_LAST and ALIGNED)
     product, total = chunk_sums(
         dy_ptr,
         x_ptr,

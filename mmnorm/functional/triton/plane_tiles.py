@@ -1,11 +1,11 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Compute each plane operator on the tile or the chunk of a program."""
+"""The plane operators that reduce, on the chunk of a program."""
 # ruff: noqa: N803, as Triton's compile-time arguments are in capitals
 
 import triton
 import triton.language as tl
 
-from .tiles import locate_tile, tile_offsets
+from .tiles import tile_offsets
 
 
 @triton.jit
@@ -150,68 +150,3 @@ def chunk_sums(
         product += dz * centered
         total += dz
     return tl.sum(product, 1), tl.sum(total, 1)
-
-
-@triton.jit
-def affine_tile(
-    x_ptr,
-    y_ptr,
-    mean_ptr,
-    scale_ptr,
-    shift_ptr,
-    slope,
-    num_rows,
-    num_pixels,
-    ACTIVATION: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-    ALIGNED: tl.constexpr,
-    ROWS: tl.constexpr,
-    PIXELS: tl.constexpr,
-):
-    plane, exists, offset, inside = locate_tile(
-        num_rows, num_pixels, CHANNELS_LAST, ALIGNED, ROWS, PIXELS
-    )
-    x = tl.load(x_ptr + offset, inside, 0.0).to(tl.float32)
-    mean = tl.load(mean_ptr + plane, exists, 0.0)
-    scale = tl.load(scale_ptr + plane, exists, 0.0)
-    shift = tl.load(shift_ptr + plane, exists, 0.0)
-    z = scale[:, None] * (x - mean[:, None]) + shift[:, None]
-    tl.store(y_ptr + offset, activate(z, slope, ACTIVATION), inside)
-
-
-@triton.jit
-def input_grad_tile(
-    x_ptr,
-    dx_ptr,
-    dy_ptr,
-    mean_ptr,
-    scale_ptr,
-    shift_ptr,
-    grad_mean_ptr,
-    grad_var_ptr,
-    slope,
-    num_rows,
-    num_pixels,
-    ACTIVATION: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-    ALIGNED: tl.constexpr,
-    ROWS: tl.constexpr,
-    PIXELS: tl.constexpr,
-):
-    plane, exists, offset, inside = locate_tile(
-        num_rows, num_pixels, CHANNELS_LAST, ALIGNED, ROWS, PIXELS
-    )
-    x = tl.load(x_ptr + offset, inside, 0.0).to(tl.float32)
-    dy = tl.load(dy_ptr + offset, inside, 0.0).to(tl.float32)
-    mean = tl.load(mean_ptr + plane, exists, 0.0)
-    scale = tl.load(scale_ptr + plane, exists, 0.0)
-    shift = tl.load(shift_ptr + plane, exists, 0.0)
-    grad_mean = tl.load(grad_mean_ptr + plane, exists, 0.0)
-    grad_var = tl.load(grad_var_ptr + plane, exists, 0.0)
-    through_var = 2.0 * grad_var / num_pixels
-    through_mean = grad_mean / num_pixels
-    centered = x - mean[:, None]
-    z = scale[:, None] * centered + shift[:, None]
-    dz = activation_grad(dy, z, slope, ACTIVATION)
-    dx = scale[:, None] * dz + through_var[:, None] * centered
-    tl.store(dx_ptr + offset, dx + through_mean[:, None], inside)

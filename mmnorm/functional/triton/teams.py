@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from .specialization import kernel_for_any
-from .tiles import multiple_of_8
+from .tiles import multiple_of
 
 kernel = kernel_for_any(
     sizes=(
@@ -63,8 +63,8 @@ def locate_member(
     # work on neighbors in memory.
     program = tl.program_id(0)
     team_channels = GROUPS * channels_per_group
-    team_channels = multiple_of_8(team_channels, CHANNELS_LAST and ALIGNED)
-    num_channels = multiple_of_8(num_channels, CHANNELS_LAST and ALIGNED)
+    team_channels = multiple_of(team_channels, CHANNELS_LAST and ALIGNED)
+    num_channels = multiple_of(num_channels, CHANNELS_LAST and ALIGNED)
     team_blocks = tl.cdiv(team_channels, ROWS)
     blocks = tl.cdiv(num_channels, team_channels) * team_blocks
     chunks = tl.cdiv(num_pixels, chunk_tiles * PIXELS)

@@ -3,7 +3,8 @@
 
 Height and width change at every step of a detector, so no kernel is compiled
 for a size. A kernel is compiled for the dtypes, for the memory format, and
-for rows of memory that begin at multiples of 16 bytes.
+for rows of memory that begin at multiples of 16 bytes: ALIGNED is the number
+of values in 16 bytes, or 0.
 
 Every kernel sees an activation as images of rows of pixels, and works on
 tiles of ROWS x PIXELS. A contiguous tensor is one image of N * C rows, and a
@@ -68,11 +69,11 @@ def locate_chunk(
 
 
 @triton.jit
-def multiple_of_8(size, IS_MULTIPLE: tl.constexpr):
-    # To divide and multiply by 8 changes nothing, but tells the compiler that
-    # a load may take 16 bytes at once.
-    if IS_MULTIPLE:
-        size = size // 8 * 8
+def multiple_of(size, NUMBER: tl.constexpr):
+    # To divide and multiply by the number changes nothing, but tells the
+    # compiler that a load may take 16 bytes at once.
+    if NUMBER:
+        size = size // NUMBER * NUMBER
     return size
 
 
@@ -89,11 +90,11 @@ def tile_offsets(
     # The result is the offsets of a tile and the mask of what exists. Offsets
     # have 64 bits, for tensors of more than 2^31 numbers.
     if CHANNELS_LAST:
-        num_rows = multiple_of_8(num_rows, ALIGNED)
+        num_rows = multiple_of(num_rows, ALIGNED)
         pixels_before = image.to(tl.int64) * num_pixels + pixel
         offset = pixels_before[None, :] * num_rows + row[:, None]
     else:
-        num_pixels = multiple_of_8(num_pixels, ALIGNED)
+        num_pixels = multiple_of(num_pixels, ALIGNED)
         offset = row.to(tl.int64)[:, None] * num_pixels + pixel[None, :]
     return offset, (row < num_rows)[:, None] & (pixel < num_pixels)[None, :]
 
@@ -117,3 +118,17 @@ def locate_tile(
         image, row, pixel, num_rows, num_pixels, CHANNELS_LAST, ALIGNED
     )
     return image * num_rows + row, row < num_rows, offset, inside
+
+
+@triton.jit
+def locate_flat(num_rows, num_pixels, PIXELS: tl.constexpr):
+    # The planes and offsets of PIXELS numbers that follow each other, whether
+    # each exists, and whether all do. The first number has 64 bits, and those
+    # after it are relative to its plane, because division is fast in 32 bits.
+    first = tl.program_id(0).to(tl.int64) * PIXELS
+    plane = first // num_pixels
+    place = (first - plane * num_pixels).to(tl.int32) + tl.arange(0, PIXELS)
+    offset = first + tl.arange(0, PIXELS)
+    size = num_rows.to(tl.int64) * num_pixels
+    is_whole = first + PIXELS <= size
+    return plane + place // num_pixels, offset, offset < size, is_whole

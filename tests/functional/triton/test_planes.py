@@ -285,6 +285,7 @@ def test_falls_back_to_torch_operators(monkeypatch):
 
 
 @needs_compiler
+@pytest.mark.parametrize('dtype, aligned', [('*fp16', 8), ('*fp32', 4)])
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize(
     'name, activation',
@@ -294,7 +295,7 @@ def test_falls_back_to_torch_operators(monkeypatch):
     ],
 )
 def test_compiles_for_a_gpu(
-    monkeypatch, tmp_path, name, activation, channels_last
+    monkeypatch, tmp_path, name, activation, channels_last, dtype, aligned
 ):
     # Compiling needs no GPU. A load or store of activations has 16 bytes.
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
@@ -307,16 +308,56 @@ def test_compiles_for_a_gpu(
     constants = {
         'ACTIVATION': activation,
         'CHANNELS_LAST': channels_last,
-        'ALIGNED': True,
+        'ALIGNED': aligned,
         'ROWS': rows,
         'PIXELS': pixels,
         'PLANES': launch_planes.MERGED_PLANES,
         'CHUNKS': launch_planes.MAX_CHUNKS,
     }
-    types = dict.fromkeys(ACTIVATION_POINTERS, '*fp16') | {'slope': 'fp32'}
+    types = dict.fromkeys(ACTIVATION_POINTERS, dtype) | {'slope': 'fp32'}
     ptx = compile_to_ptx(kernel, constants, types, ACTIVATION_POINTERS)
     assert 'global.b16' not in ptx
     assert ('ld.global.v4.b32' in ptx) == (name != 'merge')
+
+
+@needs_compiler
+@pytest.mark.parametrize('dtype', ['*fp16', '*fp32'])
+@pytest.mark.parametrize('name', ['affine', 'input_grad'])
+def test_flat_memory_has_wide_access(monkeypatch, tmp_path, name, dtype):
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    constants = {
+        'ACTIVATION': 'relu',
+        'CHANNELS_LAST': False,
+        'ALIGNED': 0,
+        'ROWS': 0,
+        'PIXELS': launch_planes.FLAT_TILE,
+    }
+    types = dict.fromkeys(ACTIVATION_POINTERS, dtype) | {'slope': 'fp32'}
+    kernel = getattr(plane_kernels, name)
+    ptx = compile_to_ptx(kernel, constants, types, ACTIVATION_POINTERS)
+    assert 'ld.global.v4.b32' in ptx
+    assert 'st.global.v4.b32' in ptx
+
+
+@pytest.mark.parametrize(
+    ('shape', 'is_flat'),
+    [
+        ((2, 3, 7, 7), True),  # begins anywhere
+        ((2, 3, 4, 4), True),  # an eighth of a tile
+        ((2, 3, 25, 42), True),
+        ((2, 3, 14, 14), False),
+        ((1, 3, 100, 152), False),
+    ],
+)
+def test_small_and_odd_planes_are_flat(shape, is_flat):
+    x = torch.empty(shape, device='meta')
+    num_programs, constants = launch_planes.written_tiles(
+        x, *[launch_planes.layout(x)[i] for i in (0, 2, 3)]
+    )
+    flat = False, 0, 0, launch_planes.FLAT_TILE
+    assert (constants == flat) == is_flat
+    size = constants[-1] * (constants[-2] or 1)
+    assert num_programs * size >= x.numel()
 
 
 @needs_compiler
