@@ -126,8 +126,8 @@ def rows(norm: str, channels_last: bool) -> list[str]:
             ptx = compile_kernel(
                 kernel, NORMS[norm], channels_last, capability, **constants
             )
-            registers, spilled, wide = read_resources(ptx, capability)
-            cells.append(f'{registers} / {spilled} / {100 * wide:.0f} %')
+            registers, spilled = read_resources(ptx, capability)
+            cells.append(f'{registers} / {spilled}')
         found.append(f'| {" | ".join(cells)} |')
     return found
 
@@ -148,8 +148,8 @@ def main() -> None:
         '# Resources of the fused kernels\n\n'
         f'Triton {triton.__version__} compiled these kernels for half '
         'precision with SiLU and planes of 200 x 336. Each cell holds the '
-        'registers per thread, the bytes per thread that spill, and the share '
-        'of loads with 16 bytes at once.\n\n' + '\n'.join(lines) + '\n'
+        'registers per thread, and the bytes per thread that do not fit into '
+        'them and are stored or loaded.\n\n' + '\n'.join(lines) + '\n'
     )
     print(PAGE.read_text())
 

@@ -14,13 +14,11 @@ class Resources(NamedTuple):
 
     Attributes:
         registers: Registers per thread.
-        spilled: Bytes per thread that do not fit into registers.
-        wide_loads: Share of the loads from memory with 16 bytes at once.
+        spilled: Bytes per thread that are stored and loaded instead.
     """
 
     registers: int
     spilled: int
-    wide_loads: float
 
 
 def compile_to_ptx(
@@ -76,10 +74,7 @@ def read_resources(ptx: str, capability: int = 90) -> Resources:
         text=True,
         check=True,
     )
-    loads = re.findall(r'ld\.global\S*', ptx)
-    wide = sum('.v4.b32' in load for load in loads)
     return Resources(
         max(map(int, re.findall(r'Used (\d+) registers', done.stderr))),
         sum(map(int, re.findall(r'(\d+) bytes spill', done.stderr))),
-        wide / max(len(loads), 1),
     )
