@@ -33,7 +33,7 @@ class MovingGradientBCN(BCN):
         num_features: Number of channels.
         kind: ``'moving'`` or ``'online'``.
         decay: The share :math:`b` of the old means.
-        **kwargs: Arguments of :class:`BCN`.
+        **kwargs: Arguments of :class:`BCN`, but not ``estimate_grad``.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MovingGradientBCN(BCN):
         decay: float = 0.9,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_features, **kwargs)
+        super().__init__(num_features, estimate_grad=None, **kwargs)
         self.kind = kind
         self.decay = decay
         self.register_buffer('grad_mean', torch.zeros(num_features))

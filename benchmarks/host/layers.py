@@ -29,11 +29,9 @@ LAYERS: dict[str, Make] = {
     'mmnorm.GN': mmnorm.GN,
     'mmnorm.BCN': mmnorm.BCN,
     'mmnorm.BCN, gradient of image': lambda c: mmnorm.BCN(
-        c, estimate_grad='image', grad_share=0.5
+        c, estimate_grad='image'
     ),
-    'mmnorm.BCN, gradient of batch': lambda c: mmnorm.BCN(
-        c, estimate_grad='batch', grad_share=0.5
-    ),
+    'mmnorm.BCN, constants': lambda c: mmnorm.BCN(c, estimate_grad=None),
     'mmnorm.BCN, step': lambda c: mmnorm.BCN(c, sync='step'),
     'mmnorm.BCN, batch': lambda c: mmnorm.BCN(c, estimate=False),
     'mmnorm.SN': mmnorm.SN,

@@ -55,7 +55,7 @@ class BCN(nn.GroupNorm):
       that no code sets, so their estimates never move. The speed here is
       ``momentum``.
     - The authors' estimates are not synchronized, and they are constants in
-      the backward. Here they have half of the gradient of the batch.
+      the backward. Here they have the gradient of the batch.
 
     Checkpoints of the authors load. Checkpoints of plain batch normalization
     load into ``bn``, and the channel part keeps weights of 1 and biases of 0.
@@ -128,7 +128,7 @@ class BCN(nn.GroupNorm):
         channel_affine: str = 'group',
         group_size: int | None = None,
         estimate_grad: str | None = 'batch',
-        grad_share: float = 0.5,
+        grad_share: float = 1.0,
         base_batch_size: int | None = 8,
     ) -> None:
         check_common(num_features, eps, estimate=estimate)

@@ -32,7 +32,8 @@ def part(module):
 @pytest.mark.parametrize('estimate', [True, False])
 def test_composed_bcn_is_ours(part, estimate):
     composed = part('peers').ComposedBCN(64, estimate).double()
-    ours = BCN(64, estimate=estimate).double()
+    constant = dict(estimate_grad=None, base_batch_size=None)
+    ours = BCN(64, estimate=estimate, **constant).double()
     compare(composed, ours, {'weight': (1, 32, 1), 'bias': (1, 32, 1)})
 
 

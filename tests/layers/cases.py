@@ -40,7 +40,7 @@ LAYERS = {
         reference.bcn,
     ),
     'BCN gradient of batch': (
-        partial(BCN, num_groups=4, grad_share=1.0),
+        partial(BCN, num_groups=4, grad_share=0.5),
         reference.bcn,
     ),
     'BCN gradient of image': (

@@ -86,10 +86,10 @@ def test_batch_statistics_have_their_own_gradient():
         torch.testing.assert_close(seen[key], value)
 
 
-def test_default_is_half_of_the_gradient_of_the_batch():
+def test_default_is_the_gradient_of_the_batch():
     x = make_input((2, 8, 3, 4))
-    half = make_bcn(estimate_grad='batch', grad_share=0.5)
-    expected = run(half, forward, x)
+    whole = make_bcn(estimate_grad='batch', grad_share=1.0)
+    expected = run(whole, forward, x)
     for key, value in run(make_bcn(), forward, x).items():
         torch.testing.assert_close(value, expected[key])
 
