@@ -71,8 +71,17 @@ def draw_curves(train: list[dict], val: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def draw_pictures(cfg: Config, checkpoint: str, path: Path) -> None:
-    """Draw validation images: the truth above, the predictions below."""
+def draw_pictures(
+    cfg: Config, checkpoint: str, path: Path, labeled: bool = True
+) -> None:
+    """Draw validation images: the truth above, the predictions below.
+
+    Args:
+        cfg: Config of a detector.
+        checkpoint: Its weights.
+        path: The file to write.
+        labeled: Whether each instance has the name of its class.
+    """
     model = init_detector(cfg, checkpoint, device='cpu')
     dataset = cfg.val_dataloader.dataset
     root = Path(dataset.data_root)
@@ -88,11 +97,11 @@ def draw_pictures(cfg: Config, checkpoint: str, path: Path) -> None:
         for annotation in coco.loadAnns(coco.getAnnIds(image_id, iscrowd=0)):
             label = labels[annotation['category_id']]
             mask = coco.annToMask(annotation) > 0
-            truth.append(Instance(mask, label, classes[label]))
+            truth.append(Instance(mask, label, labeled * classes[label]))
         found = inference_detector(model, str(file)).pred_instances
         found = found[found.scores >= MIN_SCORE].numpy()
         predicted = [
-            Instance(mask, label, f'{classes[label]} {score:.2f}')
+            Instance(mask, label, labeled * f'{classes[label]} {score:.2f}')
             for mask, label, score in zip(
                 found.masks, found.labels, found.scores, strict=True
             )

@@ -92,7 +92,7 @@ def write_labels(axes: Axes, instances: Sequence[Instance]) -> None:
     renderer = axes.figure.canvas.get_renderer()
     texts, wanted, sizes = [], [], []
     for mask, label, words in instances:
-        if not mask.any():
+        if not words or not mask.any():
             continue
         text = axes.text(
             0,
