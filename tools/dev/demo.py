@@ -87,14 +87,16 @@ def draw_pictures(
     root = Path(dataset.data_root)
     coco = COCO(root / dataset.ann_file)
     classes = model.dataset_meta['classes']
-    labels = {c['id']: classes.index(c['name']) for c in coco.cats.values()}
-    shown = [i for i in coco.imgs if len(coco.getAnnIds(i, iscrowd=0)) > 2]
+    # The data may have more classes than the model.
+    labels = {coco.getCatIds(name)[0]: i for i, name in enumerate(classes)}
+    known = dict(catIds=list(labels), iscrowd=0)
+    shown = [i for i in coco.imgs if len(coco.getAnnIds(i, **known)) > 2]
     columns = []
     for image_id in shown[:NUM_IMAGES]:
         name = coco.imgs[image_id]['file_name']
         file = root / dataset.data_prefix.img / name
         truth = []
-        for annotation in coco.loadAnns(coco.getAnnIds(image_id, iscrowd=0)):
+        for annotation in coco.loadAnns(coco.getAnnIds(image_id, **known)):
             label = labels[annotation['category_id']]
             mask = coco.annToMask(annotation) > 0
             truth.append(Instance(mask, label, labeled * classes[label]))

@@ -32,10 +32,11 @@ def paint(image: np.ndarray, instances: Sequence[Instance]) -> np.ndarray:
     """Return an RGB image in gray, with each mask in the color of its class.
 
     The image is gray, because the colors of its content would look like
-    classes.
+    classes. Small instances are painted over large ones.
     """
     canvas = image.mean(2, keepdims=True).repeat(3, 2) / 255
-    for mask, label, _ in instances:
+    by_size = sorted(instances, key=lambda one: -one.mask.sum())
+    for mask, label, _ in by_size:
         canvas[mask] = 0.3 * canvas[mask] + 0.7 * color_of(label)
     return canvas
 
