@@ -36,8 +36,19 @@ def test_bare_names_in_any_order_of_imports(order):
 
 
 def test_scoped_names_need_no_import():
-    names = ['mmnorm.BCN', 'mmnorm.GN', 'mmnorm.SN', 'mmnorm.SyncBN']
-    run(BUILD.format(names=names))
+    names = ('BCN', 'BN', 'GN', 'IN', 'LN', 'SN', 'SyncBN')
+    run(BUILD.format(names=[f'mmnorm.{name}' for name in names]))
+
+
+def test_other_bare_names_stay_those_of_torch():
+    run(
+        'import mmnorm\n'
+        'from mmcv.cnn import build_norm_layer\n'
+        "for name in ('BN', 'IN', 'SyncBN'):\n"
+        '    layer = build_norm_layer(dict(type=name), 8)[1]\n'
+        '    module = type(layer).__module__\n'
+        "    assert module.startswith('torch.nn.'), (name, module)\n"
+    )
 
 
 def test_reload_changes_nothing():

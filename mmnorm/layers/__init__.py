@@ -2,9 +2,12 @@
 """The layers that ``norm_cfg`` and ``conv_cfg`` name; one file per norm."""
 
 from .batch_channel_norm import BCN
+from .batch_norm import BN
 from .group_norm import GN
+from .instance_norm import IN
+from .layer_norm import LN
 from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
 from .weight_standardization import ConvWS
 
-__all__ = ['BCN', 'GN', 'SN', 'ConvWS', 'SyncBN']
+__all__ = ['BCN', 'BN', 'GN', 'IN', 'LN', 'SN', 'ConvWS', 'SyncBN']

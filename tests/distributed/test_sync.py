@@ -212,6 +212,7 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('SN', [1, 1]),
         ('SN without BN', [0, 0]),
         ('GN', [0, 0]),
+        ('BN', [0, 0]),
     ],
 )
 def test_number_of_all_reduces(ranks, name, training):

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mmnorm import BCN, GN, SN, SyncBN
+from mmnorm import BCN, BN, GN, IN, LN, SN, SyncBN
 from tests import reference
 
 CHANNELS = 8
@@ -24,6 +24,9 @@ LAYERS = {
     'GN': (partial(GN, num_groups=4), reference.gn),
     'GN auto': (partial(GN, num_groups='auto'), reference.gn),
     'GN one group': (partial(GN, num_groups=1), reference.gn),
+    'IN': (IN, reference.gn),
+    'LN': (LN, reference.gn),
+    'BN': (BN, reference.sync_bn),
     'SyncBN': (SyncBN, reference.sync_bn),
     'SyncBN cumulative': (partial(SyncBN, momentum=None), reference.sync_bn),
     'BCN estimate': (partial(BCN, num_groups=4), reference.bcn),
@@ -64,7 +67,9 @@ LAYERS = {
     'SN without BN': (partial(SN, use_bn=False), reference.sn),
 }
 STATISTICS_LAYERS = [
-    n for n in LAYERS if not n.startswith('GN') and 'without' not in n
+    name
+    for name in LAYERS
+    if not name.startswith(('GN', 'IN', 'LN')) and 'without' not in name
 ]
 SHAPES = {
     'two images': (2, CHANNELS, 5, 7),

@@ -3,17 +3,26 @@
 
 import pytest
 
-from mmnorm import BCN, GN, SN, ConvWS, SyncBN
+from mmnorm import BCN, BN, GN, IN, LN, SN, ConvWS, SyncBN
 from mmnorm.layers.arguments import resolve_num_groups
 
-NORMS = {'BCN': BCN, 'GN': GN, 'SN': SN, 'SyncBN': SyncBN}
-BATCH = ('BCN', 'SN', 'SyncBN')
+NORMS = {
+    'BCN': BCN,
+    'BN': BN,
+    'GN': GN,
+    'IN': IN,
+    'LN': LN,
+    'SN': SN,
+    'SyncBN': SyncBN,
+}
+GROUPED = ('BCN', 'SN', 'SyncBN')
+BATCH = ('BN', *GROUPED)
 # A row is an argument, its wrong values, and the layers that have it.
 WRONG = (
     ('num_features', (0, -8, 8.0, '8', None, True), NORMS),
     ('eps', (-1, '1e-5', None, float('nan'), float('inf'), True), NORMS),
     ('momentum', (2, -0.1, 'abc', float('nan'), True), BATCH),
-    ('group_size', (0, -1, 2.0, '2', True), BATCH),
+    ('group_size', (0, -1, 2.0, '2', True), GROUPED),
     ('base_batch_size', (0, -1, 8.0, '8', True), ('BCN',)),
     ('num_groups', (0, -4, 2.0, 'all', None, True), ('BCN', 'GN')),
     ('estimate', ('yes', 1, None), ('BCN',)),
@@ -22,7 +31,7 @@ WRONG = (
     ('grad_share', (2, -0.5, '1', None), ('BCN',)),
     ('sync', ('often', 1, None), ('BCN', 'SN')),
     ('use_bn', ('no', 0, None), ('SN',)),
-    ('affine', ('no', 0, None), ('GN',)),
+    ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )
 CASES = [
     (layer, name, value)

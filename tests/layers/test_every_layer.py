@@ -23,7 +23,7 @@ from .cases import (
 )
 
 every_layer = pytest.mark.parametrize('name', LAYERS)
-BATCH_STATISTICS = ('SyncBN', 'SyncBN cumulative', 'BCN batch', 'SN')
+BATCH_STATISTICS = ('BN', 'SyncBN', 'SyncBN cumulative', 'BCN batch', 'SN')
 
 
 @every_layer
