@@ -10,7 +10,7 @@ from .engine.hooks import (
     StepSyncHook,
 )
 from .engine.runner.safe_load import allow_mmengine_checkpoints
-from .layers import BCN, BN, GN, IN, LN, SN, ConvWS, SyncBN
+from .layers import BCN, BN, BRN, GN, IN, LN, SN, ConvWS, SyncBN
 from .layers.recomputation import record_checkpoints
 from .registry import register_bare_names
 
@@ -18,6 +18,7 @@ __version__ = '0.1.0'
 __all__ = [
     'BCN',
     'BN',
+    'BRN',
     'GN',
     'IN',
     'LN',

@@ -97,6 +97,33 @@ def sync_bn(layer, xs):
     ]
 
 
+def brn(layer, xs):
+    step = layer.num_batches_tracked.item()
+    mu, sigma2 = (per_channel(t, xs[0]) for t in copy_running(layer))
+    m, v = batch_moments(layer, xs, unbiased=False)
+    m, v = per_channel(m, xs[0]), per_channel(v, xs[0])
+    r_max = grown(1, layer.r_max, step, layer.start, layer.r_steps)
+    d_max = grown(0, layer.d_max, step, layer.start, layer.d_steps)
+    s, sigma = (v + layer.eps).sqrt(), (sigma2 + layer.eps).sqrt()
+    r = (s / sigma).detach().clamp(1 / r_max, r_max)
+    d = ((m - mu) / sigma).detach().clamp(-d_max, d_max)
+    ys = []
+    for x in xs:
+        z = (x - m) / s * r + d
+        weight, bias = per_channel(layer.weight, x), per_channel(layer.bias, x)
+        ys.append(z * weight + bias)
+    return ys
+
+
+def grown(first, last, step, start, end):
+    """Return a limit that grows in equal steps after ``start`` steps."""
+    if step < start:
+        return first
+    if step >= end:
+        return last
+    return first + (last - first) * (step + 1 - start) / (end + 1 - start)
+
+
 def keep_for_step(layer, xs):
     """Add the sums of the values, their squares and their numbers."""
     values = all_values(xs).detach()

@@ -42,6 +42,7 @@ BATCH_NORMS = {
     'mmengine.utils.dl_utils.parrots_wrapper.SyncBatchNorm',
     'mmcv.ops.sync_bn.SyncBatchNorm',
     'mmnorm.layers.batch_norm.BN',
+    'mmnorm.layers.batch_renorm.BRN',
     'mmnorm.layers.sync_batch_norm.SyncBN',
 }
 

@@ -5,6 +5,7 @@ from .coefficients import (
     batch_channel_coefficients,
     batch_coefficients,
     group_coefficients,
+    renormalized_coefficients,
     switchable_coefficients,
 )
 from .normalize import normalize
@@ -14,5 +15,6 @@ __all__ = [
     'batch_coefficients',
     'group_coefficients',
     'normalize',
+    'renormalized_coefficients',
     'switchable_coefficients',
 ]

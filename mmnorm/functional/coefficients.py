@@ -11,6 +11,7 @@ moments of a set of planes of equal size follow from the plane moments,
 large numbers.
 """
 
+import torch
 from torch import Tensor
 
 from .dispatch import with_kernels
@@ -85,6 +86,42 @@ def batch_coefficients(
     """
     scale = weight * (batch_var + eps).rsqrt()
     return scale, scale * (mean - batch_mean) + bias
+
+
+def renormalized_coefficients(
+    mean: Tensor,
+    batch: tuple[Tensor, Tensor],
+    running: tuple[Tensor, Tensor],
+    limits: tuple[Tensor, Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the coefficients of batch renormalization.
+
+    Paper: https://arxiv.org/abs/1702.03275.
+
+    Args:
+        mean: Plane means.
+        batch: Batch mean and variance per channel, with gradient.
+        running: Running mean and variance per channel.
+        limits: Limits of the factor and of the shift that correct the batch
+            statistics.
+        weight: One number per channel.
+        bias: One number per channel.
+        eps: Added to both variances, inside the root.
+    """
+    batch_mean, batch_var = batch
+    r_max, d_max = limits
+    with torch.no_grad():
+        running_mean, running_var = (t.to(batch_var.dtype) for t in running)
+        running_rstd = (running_var + eps).rsqrt()
+        r = (batch_var + eps).sqrt() * running_rstd
+        r = torch.clamp(r, (1 / r_max).to(r), r_max.to(r))
+        d = (batch_mean - running_mean) * running_rstd
+        d = torch.clamp(d, -d_max.to(d), d_max.to(d))
+    weight, bias = weight * r, weight * d + bias
+    return batch_coefficients(mean, batch_mean, batch_var, weight, bias, eps)
 
 
 @with_kernels('launch_coefficients')

@@ -3,6 +3,7 @@
 
 from .batch_channel_norm import BCN
 from .batch_norm import BN
+from .batch_renorm import BRN
 from .group_norm import GN
 from .instance_norm import IN
 from .layer_norm import LN
@@ -10,4 +11,4 @@ from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
 from .weight_standardization import ConvWS
 
-__all__ = ['BCN', 'BN', 'GN', 'IN', 'LN', 'SN', 'ConvWS', 'SyncBN']
+__all__ = ['BCN', 'BN', 'BRN', 'GN', 'IN', 'LN', 'SN', 'ConvWS', 'SyncBN']

@@ -26,6 +26,8 @@ from tests.layers.cases import (
 SYNCHRONIZED = (
     'SyncBN',
     'SyncBN cumulative',
+    'BRN',
+    'BRN schedule',
     'BCN estimate',
     'BCN constant estimate',
     'BCN batch',
@@ -213,6 +215,7 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('SN without BN', [0, 0]),
         ('GN', [0, 0]),
         ('BN', [0, 0]),
+        ('BRN', [1, 1]),
     ],
 )
 def test_number_of_all_reduces(ranks, name, training):

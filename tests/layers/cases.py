@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mmnorm import BCN, BN, GN, IN, LN, SN, SyncBN
+from mmnorm import BCN, BN, BRN, GN, IN, LN, SN, SyncBN
 from tests import reference
 
 CHANNELS = 8
@@ -29,6 +29,14 @@ LAYERS = {
     'BN': (BN, reference.sync_bn),
     'SyncBN': (SyncBN, reference.sync_bn),
     'SyncBN cumulative': (partial(SyncBN, momentum=None), reference.sync_bn),
+    'BRN': (
+        partial(BRN, r_max=1.5, d_max=0.5, start=0, r_steps=0, d_steps=0),
+        reference.brn,
+    ),
+    'BRN schedule': (
+        partial(BRN, momentum=0.3, start=2, r_steps=9, d_steps=5),
+        reference.brn,
+    ),
     'BCN estimate': (partial(BCN, num_groups=4), reference.bcn),
     'BCN constant estimate': (
         partial(BCN, num_groups=4, estimate_grad=None),
@@ -66,6 +74,8 @@ LAYERS = {
     'SN': (SN, reference.sn),
     'SN without BN': (partial(SN, use_bn=False), reference.sn),
 }
+# The coefficients of these layers consist of torch's operators.
+NO_COEFFICIENT_KERNELS = ('BRN', 'BRN schedule')
 STATISTICS_LAYERS = [
     name
     for name in LAYERS
@@ -116,6 +126,8 @@ def uneven_loss(y: Tensor) -> Tensor:
 def has_another_gradient(name: str) -> bool:
     """Return whether a layer differs from its derivative, on purpose."""
     layer = make_layer(name)
+    if isinstance(layer, BRN):
+        return True
     estimates = isinstance(layer, BCN) and layer.estimate
     return estimates and layer.estimate_grad is not None
 

@@ -3,19 +3,20 @@
 
 import pytest
 
-from mmnorm import BCN, BN, GN, IN, LN, SN, ConvWS, SyncBN
+from mmnorm import BCN, BN, BRN, GN, IN, LN, SN, ConvWS, SyncBN
 from mmnorm.layers.arguments import resolve_num_groups
 
 NORMS = {
     'BCN': BCN,
     'BN': BN,
+    'BRN': BRN,
     'GN': GN,
     'IN': IN,
     'LN': LN,
     'SN': SN,
     'SyncBN': SyncBN,
 }
-GROUPED = ('BCN', 'SN', 'SyncBN')
+GROUPED = ('BCN', 'BRN', 'SN', 'SyncBN')
 BATCH = ('BN', *GROUPED)
 # A row is an argument, its wrong values, and the layers that have it.
 WRONG = (
@@ -30,6 +31,11 @@ WRONG = (
     ('estimate_grad', ('pixel', True, 1), ('BCN',)),
     ('grad_share', (2, -0.5, '1', None), ('BCN',)),
     ('sync', ('often', 1, None), ('BCN', 'SN')),
+    ('r_max', (0.5, '3', None, float('inf'), True), ('BRN',)),
+    ('d_max', (-1, '5', None, float('nan')), ('BRN',)),
+    ('start', (-1, 2.0, None, True), ('BRN',)),
+    ('r_steps', (4999, 5e4, None), ('BRN',)),
+    ('d_steps', (0, '25000'), ('BRN',)),
     ('use_bn', ('no', 0, None), ('SN',)),
     ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )
@@ -63,6 +69,7 @@ def test_limits_are_valid():
     BCN(8, 'auto', eps=0, momentum=None, group_size=1, base_batch_size=1)
     BCN(8, 8, eps=1, momentum=0, sync='step')
     SyncBN(1, momentum=1)
+    BRN(8, r_max=1, d_max=0, start=0, r_steps=0, d_steps=0)
     SN(8, use_bn=False, sync=False)
     GN(8, 1, affine=False)
 

@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 
-from mmnorm import GN, SyncBN
+from mmnorm import BRN, GN, SyncBN
 
 from .cases import (
     CHANNELS,
@@ -23,7 +23,14 @@ from .cases import (
 )
 
 every_layer = pytest.mark.parametrize('name', LAYERS)
-BATCH_STATISTICS = ('BN', 'SyncBN', 'SyncBN cumulative', 'BCN batch', 'SN')
+BATCH_STATISTICS = (
+    'BN',
+    'BRN',
+    'SyncBN',
+    'SyncBN cumulative',
+    'BCN batch',
+    'SN',
+)
 
 
 @every_layer
@@ -187,7 +194,7 @@ def test_non_finite_never_enters_running_statistics(name):
 @every_layer
 def test_second_derivative_is_refused(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
-    if isinstance(layer, (GN, SyncBN)):
+    if isinstance(layer, (GN, SyncBN)) and not isinstance(layer, BRN):
         # On maps, torch's own operator runs, which has a second derivative.
         x = make_input((2, CHANNELS))
     (grad,) = torch.autograd.grad(
