@@ -10,7 +10,20 @@ from .engine.hooks import (
     StepSyncHook,
 )
 from .engine.runner.safe_load import allow_mmengine_checkpoints
-from .layers import BCN, BN, BRN, GN, IN, LN, SN, ConvWS, SyncBN
+from .layers import (
+    BCN,
+    BN,
+    BRN,
+    FRN,
+    GN,
+    IN,
+    LN,
+    SN,
+    ConvWS,
+    EvoNormB0,
+    EvoNormS0,
+    SyncBN,
+)
 from .layers.recomputation import record_checkpoints
 from .registry import register_bare_names
 
@@ -19,11 +32,14 @@ __all__ = [
     'BCN',
     'BN',
     'BRN',
+    'FRN',
     'GN',
     'IN',
     'LN',
     'SN',
     'ConvWS',
+    'EvoNormB0',
+    'EvoNormS0',
     'FuseNormActHook',
     'RecalibrateHook',
     'RepeatableHook',

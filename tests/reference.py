@@ -178,6 +178,50 @@ def with_batch_gradient(layer, xs, mean, var, zs):
     return mixed
 
 
+def frn(layer, xs):
+    eps = layer.eps
+    if layer.learned_eps is not None:
+        eps = eps + layer.learned_eps.abs()
+    ys = []
+    for x in xs:
+        planes = tuple(range(2, x.dim()))
+        square = x.square()
+        nu2 = square.mean(planes, keepdim=True) if planes else square
+        y = x / (nu2 + eps).sqrt() * per_channel(layer.weight, x)
+        y = y + per_channel(layer.bias, x)
+        ys.append(torch.maximum(y, per_channel(layer.tau, x)))
+    return ys
+
+
+def evonorm_s0(layer, xs):
+    ys = []
+    for x in xs:
+        size = x.shape[1] // layer.num_groups
+        var = torch.stack(
+            [g.flatten(1).var(1, correction=0) for g in x.split(size, 1)], 1
+        )
+        std = (var + layer.eps).sqrt().repeat_interleave(size, 1)
+        std = std.reshape(*std.shape, *[1] * (x.dim() - 2))
+        z = x * torch.sigmoid(per_channel(layer.v, x) * x) / std
+        y = z * per_channel(layer.weight, x) + per_channel(layer.bias, x)
+        ys.append(y)
+    return ys
+
+
+def evonorm_b0(layer, xs):
+    _, batch_var = batch_moments(layer, xs, unbiased=True)
+    ys = []
+    for x in xs:
+        planes = tuple(range(2, x.dim()))
+        var = x.var(planes, correction=0, keepdim=True) if planes else 0 * x
+        std = (per_channel(batch_var, x) + layer.eps).sqrt()
+        other = per_channel(layer.v, x) * x + (var + layer.eps).sqrt()
+        z = x / torch.maximum(std, other)
+        y = z * per_channel(layer.weight, x) + per_channel(layer.bias, x)
+        ys.append(y)
+    return ys
+
+
 def sn(layer, xs):
     batch = None
     if layer.use_bn:

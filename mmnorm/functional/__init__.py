@@ -4,6 +4,7 @@
 from .coefficients import (
     batch_channel_coefficients,
     batch_coefficients,
+    filter_response_coefficients,
     group_coefficients,
     renormalized_coefficients,
     switchable_coefficients,
@@ -13,6 +14,7 @@ from .normalize import normalize
 __all__ = [
     'batch_channel_coefficients',
     'batch_coefficients',
+    'filter_response_coefficients',
     'group_coefficients',
     'normalize',
     'renormalized_coefficients',

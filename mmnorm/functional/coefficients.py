@@ -63,6 +63,31 @@ def group_coefficients(
     return scale, shift
 
 
+def filter_response_coefficients(
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float | Tensor,
+) -> tuple[Tensor, Tensor]:
+    r"""Return the coefficients of filter response normalization.
+
+    Paper: https://arxiv.org/abs/1911.09737.
+
+    The mean square of a plane is :math:`\nu^2 = \sigma^2 + \mu^2`, a sum
+    without cancellation.
+
+    Args:
+        mean: Plane means.
+        var: Biased plane variances.
+        weight: One number per channel.
+        bias: One number per channel.
+        eps: Added to the mean square, inside the root.
+    """
+    scale = weight * (var + mean.square() + eps).rsqrt()
+    return scale, scale * mean + bias
+
+
 @with_kernels('launch_coefficients')
 def batch_coefficients(
     mean: Tensor,

@@ -4,6 +4,9 @@
 from .batch_channel_norm import BCN
 from .batch_norm import BN
 from .batch_renorm import BRN
+from .evonorm_b0 import EvoNormB0
+from .evonorm_s0 import EvoNormS0
+from .filter_response_norm import FRN
 from .group_norm import GN
 from .instance_norm import IN
 from .layer_norm import LN
@@ -11,4 +14,17 @@ from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
 from .weight_standardization import ConvWS
 
-__all__ = ['BCN', 'BN', 'BRN', 'GN', 'IN', 'LN', 'SN', 'ConvWS', 'SyncBN']
+__all__ = [
+    'BCN',
+    'BN',
+    'BRN',
+    'FRN',
+    'GN',
+    'IN',
+    'LN',
+    'SN',
+    'ConvWS',
+    'EvoNormB0',
+    'EvoNormS0',
+    'SyncBN',
+]

@@ -28,6 +28,7 @@ SYNCHRONIZED = (
     'SyncBN cumulative',
     'BRN',
     'BRN schedule',
+    'EvoNormB0',
     'BCN estimate',
     'BCN constant estimate',
     'BCN batch',
@@ -216,6 +217,9 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('GN', [0, 0]),
         ('BN', [0, 0]),
         ('BRN', [1, 1]),
+        ('FRN', [0, 0]),
+        ('EvoNormS0', [0, 0]),
+        ('EvoNormB0', [1, 1]),
     ],
 )
 def test_number_of_all_reduces(ranks, name, training):

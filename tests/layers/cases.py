@@ -7,7 +7,19 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mmnorm import BCN, BN, BRN, GN, IN, LN, SN, SyncBN
+from mmnorm import (
+    BCN,
+    BN,
+    BRN,
+    FRN,
+    GN,
+    IN,
+    LN,
+    SN,
+    EvoNormB0,
+    EvoNormS0,
+    SyncBN,
+)
 from tests import reference
 
 CHANNELS = 8
@@ -37,6 +49,10 @@ LAYERS = {
         partial(BRN, momentum=0.3, start=2, r_steps=9, d_steps=5),
         reference.brn,
     ),
+    'FRN': (FRN, reference.frn),
+    'FRN learned eps': (partial(FRN, learn_eps=True), reference.frn),
+    'EvoNormS0': (partial(EvoNormS0, num_groups=4), reference.evonorm_s0),
+    'EvoNormB0': (EvoNormB0, reference.evonorm_b0),
     'BCN estimate': (partial(BCN, num_groups=4), reference.bcn),
     'BCN constant estimate': (
         partial(BCN, num_groups=4, estimate_grad=None),
@@ -74,12 +90,15 @@ LAYERS = {
     'SN': (SN, reference.sn),
     'SN without BN': (partial(SN, use_bn=False), reference.sn),
 }
+# These layers are their own activations.
+IS_ACTIVATION = ('FRN', 'FRN learned eps', 'EvoNormS0', 'EvoNormB0')
 # The coefficients of these layers consist of torch's operators.
-NO_COEFFICIENT_KERNELS = ('BRN', 'BRN schedule')
+NO_COEFFICIENT_KERNELS = ('BRN', 'BRN schedule', *IS_ACTIVATION)
+OF_ONE_IMAGE = ('GN', 'IN', 'LN', 'FRN', 'EvoNormS0')
 STATISTICS_LAYERS = [
     name
     for name in LAYERS
-    if not name.startswith(('GN', 'IN', 'LN')) and 'without' not in name
+    if not name.startswith(OF_ONE_IMAGE) and 'without' not in name
 ]
 SHAPES = {
     'two images': (2, CHANNELS, 5, 7),

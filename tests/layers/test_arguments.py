@@ -3,21 +3,38 @@
 
 import pytest
 
-from mmnorm import BCN, BN, BRN, GN, IN, LN, SN, ConvWS, SyncBN
+from mmnorm import (
+    BCN,
+    BN,
+    BRN,
+    FRN,
+    GN,
+    IN,
+    LN,
+    SN,
+    ConvWS,
+    EvoNormB0,
+    EvoNormS0,
+    SyncBN,
+)
 from mmnorm.layers.arguments import resolve_num_groups
 
 NORMS = {
     'BCN': BCN,
     'BN': BN,
     'BRN': BRN,
+    'EvoNormB0': EvoNormB0,
+    'EvoNormS0': EvoNormS0,
+    'FRN': FRN,
     'GN': GN,
     'IN': IN,
     'LN': LN,
     'SN': SN,
     'SyncBN': SyncBN,
 }
-GROUPED = ('BCN', 'BRN', 'SN', 'SyncBN')
+GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'SN', 'SyncBN')
 BATCH = ('BN', *GROUPED)
+DIVIDED = ('BCN', 'EvoNormS0', 'GN')
 # A row is an argument, its wrong values, and the layers that have it.
 WRONG = (
     ('num_features', (0, -8, 8.0, '8', None, True), NORMS),
@@ -25,7 +42,11 @@ WRONG = (
     ('momentum', (2, -0.1, 'abc', float('nan'), True), BATCH),
     ('group_size', (0, -1, 2.0, '2', True), GROUPED),
     ('base_batch_size', (0, -1, 8.0, '8', True), ('BCN',)),
-    ('num_groups', (0, -4, 2.0, 'all', None, True), ('BCN', 'GN')),
+    (
+        'num_groups',
+        (0, -4, 2.0, 'all', None, True),
+        ('BCN', 'EvoNormS0', 'GN'),
+    ),
     ('estimate', ('yes', 1, None), ('BCN',)),
     ('channel_affine', ('plane', None, True), ('BCN',)),
     ('estimate_grad', ('pixel', True, 1), ('BCN',)),
@@ -36,6 +57,7 @@ WRONG = (
     ('start', (-1, 2.0, None, True), ('BRN',)),
     ('r_steps', (4999, 5e4, None), ('BRN',)),
     ('d_steps', (0, '25000'), ('BRN',)),
+    ('learn_eps', ('yes', 1, None), ('FRN',)),
     ('use_bn', ('no', 0, None), ('SN',)),
     ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )

@@ -22,10 +22,12 @@ from .cases import (
     uneven_loss,
 )
 
+START = {'bias': 0, 'tau': 0, 'learned_eps': 1e-4}
 every_layer = pytest.mark.parametrize('name', LAYERS)
 BATCH_STATISTICS = (
     'BN',
     'BRN',
+    'EvoNormB0',
     'SyncBN',
     'SyncBN cumulative',
     'BCN batch',
@@ -191,7 +193,11 @@ def test_non_finite_never_enters_running_statistics(name):
     assert_same(layer.state_dict(), before)
 
 
-@every_layer
+@pytest.mark.parametrize(
+    # EvoNorms consist of torch's operators, which have second derivatives.
+    'name',
+    [name for name in LAYERS if not name.startswith('EvoNorm')],
+)
 def test_second_derivative_is_refused(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
     if isinstance(layer, (GN, SyncBN)) and not isinstance(layer, BRN):
@@ -259,13 +265,14 @@ def test_repr(name):
 def test_default_init_is_standard(name):
     layer = LAYERS[name][0](CHANNELS)
     for key, parameter in layer.named_parameters():
-        value = 0 if key.endswith('bias') else 1
+        value = START.get(key.rpartition('.')[2], 1)
         assert (parameter == value).all(), key
 
 
-def test_exception():
+@pytest.mark.parametrize('name', ['GN', 'EvoNormS0', 'EvoNormB0'])
+def test_exception(name):
     with pytest.raises(ValueError, match=r'\(N, C, \*\), got \(8,\)'):
-        make_layer('GN')(torch.rand(8))
+        make_layer(name)(torch.rand(8))
 
 
 @every_layer
