@@ -222,6 +222,57 @@ def evonorm_b0(layer, xs):
     return ys
 
 
+class MovingAverage(torch.autograd.Function):
+    """The formulas of MABN for the forward and the backward of z."""
+
+    @staticmethod
+    def forward(ctx, x, var, eps, buffer, slot, ready):
+        std = per_channel((var + eps).sqrt(), x)
+        z = x / std
+        ctx.save_for_backward(z, std)
+        ctx.last = buffer, slot, ready
+        return z
+
+    @staticmethod
+    def backward(ctx, g):
+        z, std = ctx.saved_tensors
+        buffer, slot, ready = ctx.last
+        gz = all_values([g * z]).mean(1)
+        buffer[slot] = gz
+        if ready:
+            gz = buffer.mean(0)
+        return (g - z * per_channel(gz, z)) / std, *[None] * 5
+
+
+def mabn(layer, xs):
+    return [_moving_average_batch_norm(layer, x) for x in xs]
+
+
+def _moving_average_batch_norm(layer, x):
+    parameters = layer.weight, layer.bias
+    if not layer.training or x.numel() == 0:
+        zero = torch.zeros_like(layer.running_var)
+        return batch_norm(x, zero, layer.running_var, *parameters, layer.eps)
+    layer.num_batches_tracked += 1
+    step, size = layer.num_batches_tracked.item(), layer.buffer_size
+    var = all_values([x]).square().mean(1).detach()
+    layer.buffer_x2[step % size] = var
+    ready = step > size and step >= layer.warmup_iters
+    if ready:
+        var = layer.buffer_x2.mean(0)
+    z = MovingAverage.apply(
+        x, var, layer.eps, layer.buffer_gz, step % size, ready
+    )
+    r = torch.ones_like(var)
+    if step > max(layer.renorm_iters, layer.warmup_iters):
+        r = ((var + layer.eps) / (layer.running_var + layer.eps)).sqrt()
+        r = r.clamp(1 / 5, 5)
+    moved = (1 - layer.momentum) * layer.running_var + layer.momentum * var
+    layer.running_var.copy_(moved)
+    y = z * per_channel(r, x) * per_channel(layer.weight, x)
+    return y + per_channel(layer.bias, x)
+
+
 def sn(layer, xs):
     batch = None
     if layer.use_bn:

@@ -10,6 +10,7 @@ from .filter_response_norm import FRN
 from .group_norm import GN
 from .instance_norm import IN
 from .layer_norm import LN
+from .moving_average_batch_norm import MABN
 from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
 from .weight_standardization import ConvWS
@@ -23,6 +24,7 @@ __all__ = [
     'IN',
     'LN',
     'SN',
+    'MABN',
     'ConvWS',
     'EvoNormB0',
     'EvoNormS0',

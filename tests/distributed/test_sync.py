@@ -218,6 +218,7 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('BN', [0, 0]),
         ('BRN', [1, 1]),
         ('FRN', [0, 0]),
+        ('MABN', [0, 0]),
         ('EvoNormS0', [0, 0]),
         ('EvoNormB0', [1, 1]),
     ],

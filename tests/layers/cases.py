@@ -15,6 +15,7 @@ from mmnorm import (
     GN,
     IN,
     LN,
+    MABN,
     SN,
     EvoNormB0,
     EvoNormS0,
@@ -29,6 +30,16 @@ def make_step_bcn(num_features: int, **options) -> BCN:
     """Return a layer as :class:`mmnorm.StepSync` prepares it."""
     layer = BCN(num_features, 4, sync='step', **options)
     layer.start_steps()
+    return layer
+
+
+def make_moving_mabn(num_features: int) -> MABN:
+    """Return a layer in the middle of a training."""
+    layer = MABN(num_features, buffer_size=3)
+    generator = torch.Generator().manual_seed(2)
+    layer.num_batches_tracked += 2000
+    layer.buffer_x2.uniform_(2, 6, generator=generator)
+    layer.buffer_gz.uniform_(-0.3, 0.3, generator=generator)
     return layer
 
 
@@ -53,6 +64,11 @@ LAYERS = {
     'FRN learned eps': (partial(FRN, learn_eps=True), reference.frn),
     'EvoNormS0': (partial(EvoNormS0, num_groups=4), reference.evonorm_s0),
     'EvoNormB0': (EvoNormB0, reference.evonorm_b0),
+    'MABN': (
+        partial(MABN, buffer_size=3, warmup_iters=5, renorm_iters=8),
+        reference.mabn,
+    ),
+    'MABN moving': (make_moving_mabn, reference.mabn),
     'BCN estimate': (partial(BCN, num_groups=4), reference.bcn),
     'BCN constant estimate': (
         partial(BCN, num_groups=4, estimate_grad=None),
@@ -92,13 +108,17 @@ LAYERS = {
 }
 # These layers are their own activations.
 IS_ACTIVATION = ('FRN', 'FRN learned eps', 'EvoNormS0', 'EvoNormB0')
+# The statistics of these layers move in the backward, too.
+MOVING = ('MABN', 'MABN moving')
 # The coefficients of these layers consist of torch's operators.
-NO_COEFFICIENT_KERNELS = ('BRN', 'BRN schedule', *IS_ACTIVATION)
+NO_COEFFICIENT_KERNELS = ('BRN', 'BRN schedule', *MOVING, *IS_ACTIVATION)
 OF_ONE_IMAGE = ('GN', 'IN', 'LN', 'FRN', 'EvoNormS0')
 STATISTICS_LAYERS = [
     name
     for name in LAYERS
-    if not name.startswith(OF_ONE_IMAGE) and 'without' not in name
+    if not name.startswith(OF_ONE_IMAGE)
+    and 'without' not in name
+    and name not in MOVING
 ]
 SHAPES = {
     'two images': (2, CHANNELS, 5, 7),
@@ -145,7 +165,7 @@ def uneven_loss(y: Tensor) -> Tensor:
 def has_another_gradient(name: str) -> bool:
     """Return whether a layer differs from its derivative, on purpose."""
     layer = make_layer(name)
-    if isinstance(layer, BRN):
+    if isinstance(layer, (BRN, MABN)):
         return True
     estimates = isinstance(layer, BCN) and layer.estimate
     return estimates and layer.estimate_grad is not None

@@ -11,6 +11,7 @@ from mmnorm import (
     GN,
     IN,
     LN,
+    MABN,
     SN,
     ConvWS,
     EvoNormB0,
@@ -29,11 +30,12 @@ NORMS = {
     'GN': GN,
     'IN': IN,
     'LN': LN,
+    'MABN': MABN,
     'SN': SN,
     'SyncBN': SyncBN,
 }
 GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'SN', 'SyncBN')
-BATCH = ('BN', *GROUPED)
+BATCH = ('BN', 'MABN', *GROUPED)
 DIVIDED = ('BCN', 'EvoNormS0', 'GN')
 # A row is an argument, its wrong values, and the layers that have it.
 WRONG = (
@@ -58,6 +60,9 @@ WRONG = (
     ('r_steps', (4999, 5e4, None), ('BRN',)),
     ('d_steps', (0, '25000'), ('BRN',)),
     ('learn_eps', ('yes', 1, None), ('FRN',)),
+    ('buffer_size', (0, 2.0, None, True), ('MABN',)),
+    ('warmup_iters', (-1, '100'), ('MABN',)),
+    ('renorm_iters', (-1, None), ('MABN',)),
     ('use_bn', ('no', 0, None), ('SN',)),
     ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )

@@ -11,6 +11,7 @@ from mmnorm import BRN, GN, SyncBN
 from .cases import (
     CHANNELS,
     LAYERS,
+    MOVING,
     SHAPES,
     assert_same,
     call,
@@ -280,8 +281,9 @@ def test_exception(name):
 def test_dynamo(name, training):
     layer, x = make_layer(name).train(training), make_input((2, CHANNELS, 5))
     torch.compiler.reset()
+    whole = not (name in MOVING and training)
 
     def call_compiled(layer, x):
-        return torch.compile(layer, backend='aot_eager', fullgraph=True)(x)
+        return torch.compile(layer, backend='aot_eager', fullgraph=whole)(x)
 
     assert_same(run(layer, call_compiled, x), run(layer, call, x))
