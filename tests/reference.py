@@ -280,9 +280,42 @@ def sn(layer, xs):
     return [_switchable_norm(layer, x, batch) for x in xs]
 
 
-def _switchable_norm(layer, x, batch):
+def ssn(layer, xs):
+    batch = None
+    if layer.use_bn:
+        batch = batch_moments(layer, xs, unbiased=False)
+
+    def share(logits):
+        return sparsestmax(logits, layer.radius.item())
+
+    return [_switchable_norm(layer, x, batch, share) for x in xs]
+
+
+def sparsestmax(logits, radius, outer=None):
+    shares = logits - (logits.sum() - 1) / len(logits)
+    support = torch.ones_like(logits)
+    while (shares < 0).any():  # drop what is negative, and project again
+        support = (support * (shares > 0)).detach()
+        rest = ((logits * support).sum() - 1) / support.sum()
+        shares = (logits - rest) * support
+    center = support / support.sum()
+    if outer is not None:
+        radius = max(radius**2 - (center - outer).square().sum(), 0) ** 0.5
+    offset = shares - center
+    distance = offset.detach().norm()
+    if distance >= radius or distance < 1e-9:
+        return shares
+    moved = center + radius * offset / offset.norm()
+    return sparsestmax(moved, radius, center) if moved.min() < 0 else moved
+
+
+def _softmax(logits):
+    return logits.softmax(0)
+
+
+def _switchable_norm(layer, x, batch, share=_softmax):
     if x.dim() == 2:  # each plane is one pixel
-        return _switchable_norm(layer, x[..., None], batch)[..., 0]
+        return _switchable_norm(layer, x[..., None], batch, share)[..., 0]
     planes, image = tuple(range(2, x.dim())), tuple(range(1, x.dim()))
     terms = []
     for dims in (planes, image):
@@ -290,8 +323,8 @@ def _switchable_norm(layer, x, batch):
         terms.append((mean, (x - mean).square().mean(dims, keepdim=True)))
     if batch is not None:
         terms.append([per_channel(t, x) for t in batch])
-    mean_shares = layer.mean_weight.softmax(0)
-    var_shares = layer.var_weight.softmax(0)
+    mean_shares = share(layer.mean_weight)
+    var_shares = share(layer.var_weight)
     mean = sum(w * m for w, (m, _) in zip(mean_shares, terms, strict=True))
     var = sum(w * v for w, (_, v) in zip(var_shares, terms, strict=True))
     z = standardize(x, mean, var, layer.eps)

@@ -211,6 +211,36 @@ def switchable_coefficients(
         bias: One number per channel.
         eps: Added to the mixed variance, inside the root.
     """
+    shares = (
+        logits.softmax(0, dtype=wide(logits.dtype))
+        for logits in (mean_weight, var_weight)
+    )
+    return mixed_coefficients(mean, var, batch, *shares, weight, bias, eps)
+
+
+def mixed_coefficients(
+    mean: Tensor,
+    var: Tensor,
+    batch: tuple[Tensor, Tensor] | None,
+    mean_shares: Tensor,
+    var_shares: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the coefficients of a norm with mixed statistics.
+
+    Args:
+        mean: Plane means.
+        var: Biased plane variances.
+        batch: Batch mean and variance per channel; None leaves them out of
+            the mix.
+        mean_shares: Shares of the means: instance, layer, batch.
+        var_shares: Shares of the variances, in the same order.
+        weight: One number per channel.
+        bias: One number per channel.
+        eps: Added to the mixed variance, inside the root.
+    """
     layer_mean = mean.mean(1, keepdim=True)
     offset = mean - layer_mean
     layer_var = (var + offset.square()).mean(1, keepdim=True)
@@ -218,14 +248,13 @@ def switchable_coefficients(
     if batch is not None:
         means.append(batch[0])
         variances.append(batch[1])
-    mixed_mean = _mix(mean_weight, means)
-    mixed_var = _mix(var_weight, variances)
+    mixed_mean = _mix(mean_shares, means)
+    mixed_var = _mix(var_shares, variances)
     scale = weight * (mixed_var + eps).rsqrt()
     return scale, scale * (mean - mixed_mean) + bias
 
 
-def _mix(logits: Tensor, terms: list[Tensor]) -> Tensor:
-    shares = logits.softmax(0, dtype=wide(logits.dtype))
+def _mix(shares: Tensor, terms: list[Tensor]) -> Tensor:
     return sum(shares[i] * term for i, term in enumerate(terms))
 
 

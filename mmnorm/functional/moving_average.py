@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 
 class Moving(NamedTuple):
-    """What a forward takes from the last batches."""
+    """The statistics that a forward takes from the last batches."""
 
     var: Tensor  # the mean square to normalize with, per channel
     r: Tensor  # the factor that leads it to the running one, per channel
@@ -42,7 +42,7 @@ def moving_rstd(
 
     Args:
         square: Mean square of the batch per channel, with gradient.
-        moving: What the forward takes from the last batches.
+        moving: The statistics of the last batches.
         buffer_gz: Means of g z of the last batches, one row per batch.
         count: Number of values per channel in the batch.
         eps: Added to the mean square, inside the root.

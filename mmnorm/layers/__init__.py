@@ -11,6 +11,7 @@ from .group_norm import GN
 from .instance_norm import IN
 from .layer_norm import LN
 from .moving_average_batch_norm import MABN
+from .sparse_switchable_norm import SSN
 from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
 from .weight_standardization import ConvWS
@@ -24,6 +25,7 @@ __all__ = [
     'IN',
     'LN',
     'SN',
+    'SSN',
     'MABN',
     'ConvWS',
     'EvoNormB0',

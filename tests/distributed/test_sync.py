@@ -37,6 +37,7 @@ SYNCHRONIZED = (
     'BCN gradient of image',
     'BCN step gradient of image',
     'SN',
+    'SSN sparse',
 )
 SHAPES = {
     'equal': [(2, 5, 4), (2, 5, 4)],
@@ -213,6 +214,7 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('BCN step', [0, 0]),
         ('BCN step gradient of image', [0, 0]),
         ('SN', [1, 1]),
+        ('SSN', [1, 1]),
         ('SN without BN', [0, 0]),
         ('GN', [0, 0]),
         ('BN', [0, 0]),

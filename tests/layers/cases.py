@@ -17,6 +17,7 @@ from mmnorm import (
     LN,
     MABN,
     SN,
+    SSN,
     EvoNormB0,
     EvoNormS0,
     SyncBN,
@@ -40,6 +41,13 @@ def make_moving_mabn(num_features: int) -> MABN:
     layer.num_batches_tracked += 2000
     layer.buffer_x2.uniform_(2, 6, generator=generator)
     layer.buffer_gz.uniform_(-0.3, 0.3, generator=generator)
+    return layer
+
+
+def make_sparse_sn(num_features: int, **options) -> SSN:
+    """Return a layer in the middle of a training."""
+    layer = SSN(num_features, **options)
+    layer.radius.fill_(0.6)
     return layer
 
 
@@ -105,13 +113,24 @@ LAYERS = {
     ),
     'SN': (SN, reference.sn),
     'SN without BN': (partial(SN, use_bn=False), reference.sn),
+    'SSN': (SSN, reference.ssn),
+    'SSN sparse': (make_sparse_sn, reference.ssn),
+    'SSN without BN': (partial(make_sparse_sn, use_bn=False), reference.ssn),
 }
 # These layers are their own activations.
 IS_ACTIVATION = ('FRN', 'FRN learned eps', 'EvoNormS0', 'EvoNormB0')
 # The statistics of these layers move in the backward, too.
 MOVING = ('MABN', 'MABN moving')
 # The coefficients of these layers consist of torch's operators.
-NO_COEFFICIENT_KERNELS = ('BRN', 'BRN schedule', *MOVING, *IS_ACTIVATION)
+NO_COEFFICIENT_KERNELS = (
+    'BRN',
+    'BRN schedule',
+    *MOVING,
+    *IS_ACTIVATION,
+    'SSN',
+    'SSN sparse',
+    'SSN without BN',
+)
 OF_ONE_IMAGE = ('GN', 'IN', 'LN', 'FRN', 'EvoNormS0')
 STATISTICS_LAYERS = [
     name

@@ -13,6 +13,7 @@ from mmnorm import (
     LN,
     MABN,
     SN,
+    SSN,
     ConvWS,
     EvoNormB0,
     EvoNormS0,
@@ -32,9 +33,10 @@ NORMS = {
     'LN': LN,
     'MABN': MABN,
     'SN': SN,
+    'SSN': SSN,
     'SyncBN': SyncBN,
 }
-GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'SN', 'SyncBN')
+GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'SN', 'SSN', 'SyncBN')
 BATCH = ('BN', 'MABN', *GROUPED)
 DIVIDED = ('BCN', 'EvoNormS0', 'GN')
 # A row is an argument, its wrong values, and the layers that have it.
@@ -53,7 +55,7 @@ WRONG = (
     ('channel_affine', ('plane', None, True), ('BCN',)),
     ('estimate_grad', ('pixel', True, 1), ('BCN',)),
     ('grad_share', (2, -0.5, '1', None), ('BCN',)),
-    ('sync', ('often', 1, None), ('BCN', 'SN')),
+    ('sync', ('often', 1, None), ('BCN', 'SN', 'SSN')),
     ('r_max', (0.5, '3', None, float('inf'), True), ('BRN',)),
     ('d_max', (-1, '5', None, float('nan')), ('BRN',)),
     ('start', (-1, 2.0, None, True), ('BRN',)),
@@ -63,7 +65,7 @@ WRONG = (
     ('buffer_size', (0, 2.0, None, True), ('MABN',)),
     ('warmup_iters', (-1, '100'), ('MABN',)),
     ('renorm_iters', (-1, None), ('MABN',)),
-    ('use_bn', ('no', 0, None), ('SN',)),
+    ('use_bn', ('no', 0, None), ('SN', 'SSN')),
     ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )
 CASES = [

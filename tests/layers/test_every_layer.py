@@ -33,6 +33,7 @@ BATCH_STATISTICS = (
     'SyncBN cumulative',
     'BCN batch',
     'SN',
+    'SSN',
 )
 
 
