@@ -14,6 +14,7 @@ from .moving_average_batch_norm import MABN
 from .sparse_switchable_norm import SSN
 from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
+from .weight_centralization import ConvWC
 from .weight_standardization import ConvWS
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     'SN',
     'SSN',
     'MABN',
+    'ConvWC',
     'ConvWS',
     'EvoNormB0',
     'EvoNormS0',

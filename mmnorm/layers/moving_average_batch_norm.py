@@ -37,8 +37,9 @@ class MABN(_InstanceNorm):
     contains. The first batches use their own statistics, with r = 1.
 
     The statistics are those of this process, because moving averages are made
-    to replace synchronization. The authors center the weights of their
-    convolutions, since the layer subtracts no mean.
+    to replace synchronization. The layer subtracts no mean, and therefore the
+    authors center the weights of the convolutions in front of it, as
+    ``conv_cfg=dict(type='mmnorm.ConvWC')`` does.
 
     Differences from the authors' code:
 
