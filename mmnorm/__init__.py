@@ -7,22 +7,50 @@ from .engine.hooks import (
     FuseNormActHook,
     RecalibrateHook,
     RepeatableHook,
+    SparseSwitchHook,
     StepSyncHook,
 )
 from .engine.runner.safe_load import allow_mmengine_checkpoints
-from .layers import BCN, GN, SN, ConvWS, SyncBN
+from .layers import (
+    BCN,
+    BN,
+    BRN,
+    FRN,
+    GN,
+    IN,
+    LN,
+    MABN,
+    SN,
+    SSN,
+    ConvWC,
+    ConvWS,
+    EvoNormB0,
+    EvoNormS0,
+    SyncBN,
+)
 from .layers.recomputation import record_checkpoints
 from .registry import register_bare_names
 
 __version__ = '0.1.0'
 __all__ = [
     'BCN',
+    'BN',
+    'BRN',
+    'FRN',
     'GN',
+    'IN',
+    'LN',
+    'MABN',
     'SN',
+    'SSN',
+    'ConvWC',
     'ConvWS',
+    'EvoNormB0',
+    'EvoNormS0',
     'FuseNormActHook',
     'RecalibrateHook',
     'RepeatableHook',
+    'SparseSwitchHook',
     'StepSync',
     'StepSyncHook',
     'SyncBN',

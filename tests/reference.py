@@ -97,6 +97,33 @@ def sync_bn(layer, xs):
     ]
 
 
+def brn(layer, xs):
+    step = layer.num_batches_tracked.item()
+    mu, sigma2 = (per_channel(t, xs[0]) for t in copy_running(layer))
+    m, v = batch_moments(layer, xs, unbiased=False)
+    m, v = per_channel(m, xs[0]), per_channel(v, xs[0])
+    r_max = grown(1, layer.r_max, step, layer.start, layer.r_steps)
+    d_max = grown(0, layer.d_max, step, layer.start, layer.d_steps)
+    s, sigma = (v + layer.eps).sqrt(), (sigma2 + layer.eps).sqrt()
+    r = (s / sigma).detach().clamp(1 / r_max, r_max)
+    d = ((m - mu) / sigma).detach().clamp(-d_max, d_max)
+    ys = []
+    for x in xs:
+        z = (x - m) / s * r + d
+        weight, bias = per_channel(layer.weight, x), per_channel(layer.bias, x)
+        ys.append(z * weight + bias)
+    return ys
+
+
+def grown(first, last, step, start, end):
+    """Return a limit that grows in equal steps after ``start`` steps."""
+    if step < start:
+        return first
+    if step >= end:
+        return last
+    return first + (last - first) * (step + 1 - start) / (end + 1 - start)
+
+
 def keep_for_step(layer, xs):
     """Add the sums of the values, their squares and their numbers."""
     values = all_values(xs).detach()
@@ -151,6 +178,101 @@ def with_batch_gradient(layer, xs, mean, var, zs):
     return mixed
 
 
+def frn(layer, xs):
+    eps = layer.eps
+    if layer.learned_eps is not None:
+        eps = eps + layer.learned_eps.abs()
+    ys = []
+    for x in xs:
+        planes = tuple(range(2, x.dim()))
+        square = x.square()
+        nu2 = square.mean(planes, keepdim=True) if planes else square
+        y = x / (nu2 + eps).sqrt() * per_channel(layer.weight, x)
+        y = y + per_channel(layer.bias, x)
+        ys.append(torch.maximum(y, per_channel(layer.tau, x)))
+    return ys
+
+
+def evonorm_s0(layer, xs):
+    ys = []
+    for x in xs:
+        size = x.shape[1] // layer.num_groups
+        var = torch.stack(
+            [g.flatten(1).var(1, correction=0) for g in x.split(size, 1)], 1
+        )
+        std = (var + layer.eps).sqrt().repeat_interleave(size, 1)
+        std = std.reshape(*std.shape, *[1] * (x.dim() - 2))
+        z = x * torch.sigmoid(per_channel(layer.v, x) * x) / std
+        y = z * per_channel(layer.weight, x) + per_channel(layer.bias, x)
+        ys.append(y)
+    return ys
+
+
+def evonorm_b0(layer, xs):
+    _, batch_var = batch_moments(layer, xs, unbiased=True)
+    ys = []
+    for x in xs:
+        planes = tuple(range(2, x.dim()))
+        var = x.var(planes, correction=0, keepdim=True) if planes else 0 * x
+        std = (per_channel(batch_var, x) + layer.eps).sqrt()
+        other = per_channel(layer.v, x) * x + (var + layer.eps).sqrt()
+        z = x / torch.maximum(std, other)
+        y = z * per_channel(layer.weight, x) + per_channel(layer.bias, x)
+        ys.append(y)
+    return ys
+
+
+class MovingAverage(torch.autograd.Function):
+    """The formulas of MABN for the forward and the backward of z."""
+
+    @staticmethod
+    def forward(ctx, x, var, eps, buffer, slot, ready):
+        std = per_channel((var + eps).sqrt(), x)
+        z = x / std
+        ctx.save_for_backward(z, std)
+        ctx.last = buffer, slot, ready
+        return z
+
+    @staticmethod
+    def backward(ctx, g):
+        z, std = ctx.saved_tensors
+        buffer, slot, ready = ctx.last
+        gz = all_values([g * z]).mean(1)
+        buffer[slot] = gz
+        if ready:
+            gz = buffer.mean(0)
+        return (g - z * per_channel(gz, z)) / std, *[None] * 5
+
+
+def mabn(layer, xs):
+    return [_moving_average_batch_norm(layer, x) for x in xs]
+
+
+def _moving_average_batch_norm(layer, x):
+    parameters = layer.weight, layer.bias
+    if not layer.training or x.numel() == 0:
+        zero = torch.zeros_like(layer.running_var)
+        return batch_norm(x, zero, layer.running_var, *parameters, layer.eps)
+    layer.num_batches_tracked += 1
+    step, size = layer.num_batches_tracked.item(), layer.buffer_size
+    var = all_values([x]).square().mean(1).detach()
+    layer.buffer_x2[step % size] = var
+    ready = step > size and step >= layer.warmup_iters
+    if ready:
+        var = layer.buffer_x2.mean(0)
+    z = MovingAverage.apply(
+        x, var, layer.eps, layer.buffer_gz, step % size, ready
+    )
+    r = torch.ones_like(var)
+    if step > max(layer.renorm_iters, layer.warmup_iters):
+        r = ((var + layer.eps) / (layer.running_var + layer.eps)).sqrt()
+        r = r.clamp(1 / 5, 5)
+    moved = (1 - layer.momentum) * layer.running_var + layer.momentum * var
+    layer.running_var.copy_(moved)
+    y = z * per_channel(r, x) * per_channel(layer.weight, x)
+    return y + per_channel(layer.bias, x)
+
+
 def sn(layer, xs):
     batch = None
     if layer.use_bn:
@@ -158,9 +280,42 @@ def sn(layer, xs):
     return [_switchable_norm(layer, x, batch) for x in xs]
 
 
-def _switchable_norm(layer, x, batch):
+def ssn(layer, xs):
+    batch = None
+    if layer.use_bn:
+        batch = batch_moments(layer, xs, unbiased=False)
+
+    def share(logits):
+        return sparsestmax(logits, layer.radius.item())
+
+    return [_switchable_norm(layer, x, batch, share) for x in xs]
+
+
+def sparsestmax(logits, radius, outer=None):
+    shares = logits - (logits.sum() - 1) / len(logits)
+    support = torch.ones_like(logits)
+    while (shares < 0).any():  # drop what is negative, and project again
+        support = (support * (shares > 0)).detach()
+        rest = ((logits * support).sum() - 1) / support.sum()
+        shares = (logits - rest) * support
+    center = support / support.sum()
+    if outer is not None:
+        radius = max(radius**2 - (center - outer).square().sum(), 0) ** 0.5
+    offset = shares - center
+    distance = offset.detach().norm()
+    if distance >= radius or distance < 1e-9:
+        return shares
+    moved = center + radius * offset / offset.norm()
+    return sparsestmax(moved, radius, center) if moved.min() < 0 else moved
+
+
+def _softmax(logits):
+    return logits.softmax(0)
+
+
+def _switchable_norm(layer, x, batch, share=_softmax):
     if x.dim() == 2:  # each plane is one pixel
-        return _switchable_norm(layer, x[..., None], batch)[..., 0]
+        return _switchable_norm(layer, x[..., None], batch, share)[..., 0]
     planes, image = tuple(range(2, x.dim())), tuple(range(1, x.dim()))
     terms = []
     for dims in (planes, image):
@@ -168,8 +323,8 @@ def _switchable_norm(layer, x, batch):
         terms.append((mean, (x - mean).square().mean(dims, keepdim=True)))
     if batch is not None:
         terms.append([per_channel(t, x) for t in batch])
-    mean_shares = layer.mean_weight.softmax(0)
-    var_shares = layer.var_weight.softmax(0)
+    mean_shares = share(layer.mean_weight)
+    var_shares = share(layer.var_weight)
     mean = sum(w * m for w, (m, _) in zip(mean_shares, terms, strict=True))
     var = sum(w * v for w, (_, v) in zip(var_shares, terms, strict=True))
     z = standardize(x, mean, var, layer.eps)

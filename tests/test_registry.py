@@ -36,8 +36,20 @@ def test_bare_names_in_any_order_of_imports(order):
 
 
 def test_scoped_names_need_no_import():
-    names = ['mmnorm.BCN', 'mmnorm.GN', 'mmnorm.SN', 'mmnorm.SyncBN']
-    run(BUILD.format(names=names))
+    names = ('BCN', 'BN', 'BRN', 'EvoNormB0', 'EvoNormS0', 'FRN')
+    names += ('GN', 'IN', 'LN', 'MABN', 'SN', 'SSN', 'SyncBN')
+    run(BUILD.format(names=[f'mmnorm.{name}' for name in names]))
+
+
+def test_other_bare_names_stay_those_of_torch():
+    run(
+        'import mmnorm\n'
+        'from mmcv.cnn import build_norm_layer\n'
+        "for name in ('BN', 'IN', 'LN', 'SyncBN'):\n"
+        '    layer = build_norm_layer(dict(type=name), 8)[1]\n'
+        '    module = type(layer).__module__\n'
+        "    assert not module.startswith('mmnorm.'), name\n"
+    )
 
 
 def test_reload_changes_nothing():

@@ -41,6 +41,8 @@ BATCH_NORMS = {
     'mmengine.model.utils._BatchNormXd',
     'mmengine.utils.dl_utils.parrots_wrapper.SyncBatchNorm',
     'mmcv.ops.sync_bn.SyncBatchNorm',
+    'mmnorm.layers.batch_norm.BN',
+    'mmnorm.layers.batch_renorm.BRN',
     'mmnorm.layers.sync_batch_norm.SyncBN',
 }
 

@@ -4,15 +4,23 @@
 from .coefficients import (
     batch_channel_coefficients,
     batch_coefficients,
+    filter_response_coefficients,
     group_coefficients,
+    mixed_coefficients,
+    renormalized_coefficients,
     switchable_coefficients,
 )
 from .normalize import normalize
+from .sparsestmax import sparsestmax
 
 __all__ = [
     'batch_channel_coefficients',
     'batch_coefficients',
+    'filter_response_coefficients',
     'group_coefficients',
+    'mixed_coefficients',
     'normalize',
+    'renormalized_coefficients',
+    'sparsestmax',
     'switchable_coefficients',
 ]

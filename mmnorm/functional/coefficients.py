@@ -11,6 +11,7 @@ moments of a set of planes of equal size follow from the plane moments,
 large numbers.
 """
 
+import torch
 from torch import Tensor
 
 from .dispatch import with_kernels
@@ -62,6 +63,31 @@ def group_coefficients(
     return scale, shift
 
 
+def filter_response_coefficients(
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float | Tensor,
+) -> tuple[Tensor, Tensor]:
+    r"""Return the coefficients of filter response normalization.
+
+    Paper: https://arxiv.org/abs/1911.09737.
+
+    The mean square of a plane is :math:`\nu^2 = \sigma^2 + \mu^2`, a sum
+    without cancellation.
+
+    Args:
+        mean: Plane means.
+        var: Biased plane variances.
+        weight: One number per channel.
+        bias: One number per channel.
+        eps: Added to the mean square, inside the root.
+    """
+    scale = weight * (var + mean.square() + eps).rsqrt()
+    return scale, scale * mean + bias
+
+
 @with_kernels('launch_coefficients')
 def batch_coefficients(
     mean: Tensor,
@@ -85,6 +111,42 @@ def batch_coefficients(
     """
     scale = weight * (batch_var + eps).rsqrt()
     return scale, scale * (mean - batch_mean) + bias
+
+
+def renormalized_coefficients(
+    mean: Tensor,
+    batch: tuple[Tensor, Tensor],
+    running: tuple[Tensor, Tensor],
+    limits: tuple[Tensor, Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the coefficients of batch renormalization.
+
+    Paper: https://arxiv.org/abs/1702.03275.
+
+    Args:
+        mean: Plane means.
+        batch: Batch mean and variance per channel, with gradient.
+        running: Running mean and variance per channel.
+        limits: Limits of the factor and of the shift that correct the batch
+            statistics.
+        weight: One number per channel.
+        bias: One number per channel.
+        eps: Added to both variances, inside the root.
+    """
+    batch_mean, batch_var = batch
+    r_max, d_max = limits
+    with torch.no_grad():
+        running_mean, running_var = (t.to(batch_var.dtype) for t in running)
+        running_rstd = (running_var + eps).rsqrt()
+        r = (batch_var + eps).sqrt() * running_rstd
+        r = torch.clamp(r, (1 / r_max).to(r), r_max.to(r))
+        d = (batch_mean - running_mean) * running_rstd
+        d = torch.clamp(d, -d_max.to(d), d_max.to(d))
+    weight, bias = weight * r, weight * d + bias
+    return batch_coefficients(mean, batch_mean, batch_var, weight, bias, eps)
 
 
 @with_kernels('launch_coefficients')
@@ -149,6 +211,36 @@ def switchable_coefficients(
         bias: One number per channel.
         eps: Added to the mixed variance, inside the root.
     """
+    shares = (
+        logits.softmax(0, dtype=wide(logits.dtype))
+        for logits in (mean_weight, var_weight)
+    )
+    return mixed_coefficients(mean, var, batch, *shares, weight, bias, eps)
+
+
+def mixed_coefficients(
+    mean: Tensor,
+    var: Tensor,
+    batch: tuple[Tensor, Tensor] | None,
+    mean_shares: Tensor,
+    var_shares: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the coefficients of a norm with mixed statistics.
+
+    Args:
+        mean: Plane means.
+        var: Biased plane variances.
+        batch: Batch mean and variance per channel; None leaves them out of
+            the mix.
+        mean_shares: Shares of the means: instance, layer, batch.
+        var_shares: Shares of the variances, in the same order.
+        weight: One number per channel.
+        bias: One number per channel.
+        eps: Added to the mixed variance, inside the root.
+    """
     layer_mean = mean.mean(1, keepdim=True)
     offset = mean - layer_mean
     layer_var = (var + offset.square()).mean(1, keepdim=True)
@@ -156,14 +248,13 @@ def switchable_coefficients(
     if batch is not None:
         means.append(batch[0])
         variances.append(batch[1])
-    mixed_mean = _mix(mean_weight, means)
-    mixed_var = _mix(var_weight, variances)
+    mixed_mean = _mix(mean_shares, means)
+    mixed_var = _mix(var_shares, variances)
     scale = weight * (mixed_var + eps).rsqrt()
     return scale, scale * (mean - mixed_mean) + bias
 
 
-def _mix(logits: Tensor, terms: list[Tensor]) -> Tensor:
-    shares = logits.softmax(0, dtype=wide(logits.dtype))
+def _mix(shares: Tensor, terms: list[Tensor]) -> Tensor:
     return sum(shares[i] * term for i, term in enumerate(terms))
 
 

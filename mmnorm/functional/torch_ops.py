@@ -27,18 +27,28 @@ def fuses(activation: nn.Module | None) -> bool:
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of each plane, in float32 at least."""
-    if x.shape[2:].numel() == 0:
-        # torch returns NaN for a plane without pixels, and one NaN would
-        # reach every process through the sums.
-        zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
-        return zeros, zeros
     if not supports_native(x):
         return differentiable_moments(x)
     return native_ops.moments(x)
 
 
 def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the moments, from operators that autograd differentiates."""
+    """Return the moments, from operators that autograd differentiates.
+
+    Raises:
+        ValueError: If the input has fewer than two dimensions.
+    """
+    if x.dim() < 2:
+        raise ValueError(
+            f'expected an input of shape (N, C, *), got {tuple(x.shape)}'
+        )
+    if x.dim() == 2:  # torch would take no dimension for all dimensions
+        x = x[..., None]
+    if not is_traced() and x.shape[2:].numel() == 0:
+        # torch returns NaN for a plane without pixels, and one NaN would
+        # reach every process through the sums.
+        zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
+        return zeros, zeros
     var, mean = torch.var_mean(x.to(_wide(x)), _planes(x), correction=0)
     return mean, var
 
@@ -47,10 +57,8 @@ def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return ``scale * (x - mean) + shift``, in dtype and format of ``x``."""
     if supports_native(x):
         return native_ops.affine(x, mean, scale, shift)
-    centered = x - _over(x, mean)
-    return torch.addcmul(_over(x, shift), centered, _over(x, scale)).to(
-        x.dtype
-    )
+    centered = x - over(x, mean)
+    return torch.addcmul(over(x, shift), centered, over(x, scale)).to(x.dtype)
 
 
 def plane_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +66,7 @@ def plane_sums(dy: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     if supports_native(x):
         return native_ops.plane_sums(dy, x, mean)
     dy = dy.to(_wide(x))
-    product = dy * (x - _over(x, mean))
+    product = dy * (x - over(x, mean))
     return product.sum(_planes(x)), dy.sum(_planes(x))
 
 
@@ -84,7 +92,7 @@ def input_grad(
             dy, x, mean, scale, through_var, through_mean
         )
     grad = affine(x.to(_wide(x)), mean, through_var, through_mean)
-    return grad.addcmul_(dy.to(_wide(x)), _over(x, scale)).to(x.dtype)
+    return grad.addcmul_(dy.to(_wide(x)), over(x, scale)).to(x.dtype)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -137,6 +145,11 @@ def _planes(x: Tensor) -> tuple[int, ...]:
     return tuple(range(2, x.dim()))
 
 
-def _over(x: Tensor, per_plane: Tensor) -> Tensor:
-    # (N, C) -> (N, C, 1, ..., 1)
+def over(x: Tensor, per_plane: Tensor) -> Tensor:
+    """Return numbers per plane or per channel that broadcast over ``x``.
+
+    Args:
+        x: An activation.
+        per_plane: Numbers of shape :math:`(N, C)` or :math:`(C)`.
+    """
     return per_plane.to(_wide(x))[(...,) + (None,) * (x.dim() - 2)]

@@ -2,9 +2,35 @@
 """The layers that ``norm_cfg`` and ``conv_cfg`` name; one file per norm."""
 
 from .batch_channel_norm import BCN
+from .batch_norm import BN
+from .batch_renorm import BRN
+from .evonorm_b0 import EvoNormB0
+from .evonorm_s0 import EvoNormS0
+from .filter_response_norm import FRN
 from .group_norm import GN
+from .instance_norm import IN
+from .layer_norm import LN
+from .moving_average_batch_norm import MABN
+from .sparse_switchable_norm import SSN
 from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
+from .weight_centralization import ConvWC
 from .weight_standardization import ConvWS
 
-__all__ = ['BCN', 'GN', 'SN', 'ConvWS', 'SyncBN']
+__all__ = [
+    'BCN',
+    'BN',
+    'BRN',
+    'FRN',
+    'GN',
+    'IN',
+    'LN',
+    'SN',
+    'SSN',
+    'MABN',
+    'ConvWC',
+    'ConvWS',
+    'EvoNormB0',
+    'EvoNormS0',
+    'SyncBN',
+]

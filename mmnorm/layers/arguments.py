@@ -105,6 +105,36 @@ def check_share(name: str, value: float) -> None:
         _refuse(name, value, 'a number from 0 to 1')
 
 
+def check_least(name: str, value: float, least: float) -> None:
+    """Check an argument that is a finite number with a lower limit.
+
+    Args:
+        name: Name of the argument.
+        value: The number.
+        least: The lower limit.
+
+    Raises:
+        ValueError: If it is no such number.
+    """
+    if not _is_number(value) or not least <= value < float('inf'):
+        _refuse(name, value, f'a number of {least} or more')
+
+
+def check_whole(name: str, value: int, least: int) -> None:
+    """Check an argument that is a whole number with a lower limit.
+
+    Args:
+        name: Name of the argument.
+        value: The number.
+        least: The lower limit.
+
+    Raises:
+        ValueError: If it is no such number.
+    """
+    if not _is_whole(value, least):
+        _refuse(name, value, f'a whole number of {least} or more')
+
+
 def resolve_num_groups(num_groups: int | str, num_features: int) -> int:
     """Check ``num_groups``, or choose it for ``'auto'``.
 

@@ -26,9 +26,12 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from mmnorm.functional.torch_ops import is_traced
 
+# The statistics that a layer used in one forward, of a kind of its own.
+Statistics = tuple[Tensor, ...]
+
 
 class Call(NamedTuple):
-    """The statistics that a layer used in one forward."""
+    """The statistics of a batch, and those that moved with it."""
 
     total: Tensor  # sums of all processes
     running_mean: Tensor  # running statistics after the update
@@ -55,7 +58,7 @@ class Record:
     """
 
     def __init__(self) -> None:
-        self.calls: list[tuple[nn.Module, Call]] = []
+        self.calls: list[tuple[nn.Module, Statistics]] = []
         self.filled = False
 
     def __enter__(self) -> None:
@@ -74,7 +77,7 @@ class _Run:
         self.outer = outer
         self.next = iter(record.calls) if record.filled else None
 
-    def recall(self, layer: nn.Module) -> Call | None:
+    def recall(self, layer: nn.Module) -> Statistics | None:
         if self.next is None:
             # An outer function that runs again checkpoints the inner
             # function anew.
@@ -91,7 +94,7 @@ class _Run:
             )
         return call
 
-    def record(self, layer: nn.Module, call: Call) -> None:
+    def record(self, layer: nn.Module, call: Statistics) -> None:
         self.calls.append((layer, call))
         if self.outer is not None:
             self.outer.record(layer, call)
@@ -100,7 +103,7 @@ class _Run:
 _thread = threading.local()  # autograd runs the backward in other threads
 
 
-def recall(layer: nn.Module) -> Call | None:
+def recall(layer: nn.Module) -> Statistics | None:
     """Return the statistics of the first run, if this is a second run.
 
     Args:
@@ -114,7 +117,7 @@ def recall(layer: nn.Module) -> Call | None:
     return _recall_outside_graph(layer) if _traced_in_a_run() else None
 
 
-def record(layer: nn.Module, call: Callable[[], Call]) -> None:
+def record(layer: nn.Module, call: Callable[[], Statistics]) -> None:
     """Keep the statistics of this forward, if a record is open.
 
     Args:
@@ -134,7 +137,7 @@ def is_recorded() -> bool:
     return _current() is not None
 
 
-def _recall(layer: nn.Module) -> Call | None:
+def _recall(layer: nn.Module) -> Statistics | None:
     run = _current()
     return None if run is None else run.recall(layer)
 
@@ -146,7 +149,7 @@ _recall_outside_graph = torch.compiler.disable(_recall)
 
 
 @torch.compiler.disable
-def _record_outside_graph(layer: nn.Module, call: Call) -> None:
+def _record_outside_graph(layer: nn.Module, call: Statistics) -> None:
     _current().record(layer, call)
 
 

@@ -99,21 +99,25 @@ class SN(_InstanceNorm):
     def coefficients(
         self, mean: Tensor, var: Tensor, num_pixels: int
     ) -> tuple[Tensor, Tensor]:
-        batch = None
-        if self.use_bn:
-            group_size = self.group_size if self.sync else 1
-            batch = batch_statistics(
-                self, mean, var, num_pixels, 'biased', group_size
-            )
         return switchable_coefficients(
             mean,
             var,
-            batch,
+            self._batch(mean, var, num_pixels),
             self.mean_weight,
             self.var_weight,
             self.weight,
             self.bias,
             self.eps,
+        )
+
+    def _batch(
+        self, mean: Tensor, var: Tensor, num_pixels: int
+    ) -> tuple[Tensor, Tensor] | None:
+        if not self.use_bn:
+            return None
+        group_size = self.group_size if self.sync else 1
+        return batch_statistics(
+            self, mean, var, num_pixels, 'biased', group_size
         )
 
     def forward(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mmnorm.distributed.all_reduce import all_reduce
 from mmnorm.functional.statistics import moments_of
-from mmnorm.layers import BCN, SN
+from mmnorm.layers import BCN, BRN, SN
 
 from .running_norms import input_sums, running_norms
 
@@ -41,10 +41,10 @@ def recalibrate(
     """Replace running statistics by the exact statistics of some batches.
 
     This is PreciseBN for every norm with running statistics: BatchNorm and
-    SyncBatchNorm of torch, SyncBN, BCN and SN. Each norm gets the mean and
-    the variance of all its inputs in the batches of all processes, in
-    float64, where every pixel has the same weight. The old statistics do not
-    enter.
+    SyncBatchNorm of torch, BN, SyncBN, BRN, BCN, SN and EvoNormB0. Each norm
+    gets the mean and the variance of all its inputs in the batches of all
+    processes, in float64, where every pixel has the same weight. The old
+    statistics do not enter.
 
     - The model runs in training mode, because each layer has to see the
       inputs that it was trained on. A norm of batch statistics passes on
@@ -56,7 +56,7 @@ def recalibrate(
       would need a pass for each layer on the longest path, because an error
       of a layer grows in the layers behind it.
     - The variance is about the mean of all batches. It is unbiased for norms
-      that keep an unbiased variance: all but SN and the estimated BCN.
+      that keep an unbiased variance: all but SN, BRN and the estimated BCN.
     - Frozen norms stay as they are. These are the norms that
       ``model.train()`` leaves in evaluation mode, for example those of a
       backbone with ``norm_eval=True``.
@@ -118,7 +118,7 @@ class _InputSums:
             2 * self.stats.num_features + 2, dtype=torch.float64
         )
         estimated = isinstance(layer, BCN) and layer.estimate
-        self.unbiased = not (estimated or isinstance(layer, SN))
+        self.unbiased = not (estimated or isinstance(layer, (BRN, SN)))
         if estimated:
             self.stats.eval()
             self.pooled = self.sums.clone()

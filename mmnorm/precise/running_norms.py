@@ -8,7 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnorm.functional.dispatch import ops_for
 from mmnorm.functional.statistics import batch_sums
-from mmnorm.layers import BCN, SN
+from mmnorm.layers import BCN, SN, EvoNormB0
+
+RUNNING = (_BatchNorm, EvoNormB0, SN)
 
 
 def running_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -26,7 +28,9 @@ def running_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     inner = set()
     for name, module in model.named_modules():
         stats = module.bn if isinstance(module, BCN) else module
-        if module in inner or not isinstance(stats, (_BatchNorm, SN)):
+        if module in inner or not isinstance(
+            stats, (_BatchNorm, EvoNormB0, SN)
+        ):
             continue
         inner.add(stats)
         if stats.running_mean is not None:

@@ -26,6 +26,9 @@ from tests.layers.cases import (
 SYNCHRONIZED = (
     'SyncBN',
     'SyncBN cumulative',
+    'BRN',
+    'BRN schedule',
+    'EvoNormB0',
     'BCN estimate',
     'BCN constant estimate',
     'BCN batch',
@@ -34,6 +37,7 @@ SYNCHRONIZED = (
     'BCN gradient of image',
     'BCN step gradient of image',
     'SN',
+    'SSN sparse',
 )
 SHAPES = {
     'equal': [(2, 5, 4), (2, 5, 4)],
@@ -210,8 +214,15 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('BCN step', [0, 0]),
         ('BCN step gradient of image', [0, 0]),
         ('SN', [1, 1]),
+        ('SSN', [1, 1]),
         ('SN without BN', [0, 0]),
         ('GN', [0, 0]),
+        ('BN', [0, 0]),
+        ('BRN', [1, 1]),
+        ('FRN', [0, 0]),
+        ('MABN', [0, 0]),
+        ('EvoNormS0', [0, 0]),
+        ('EvoNormB0', [1, 1]),
     ],
 )
 def test_number_of_all_reduces(ranks, name, training):

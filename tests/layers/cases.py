@@ -7,7 +7,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mmnorm import BCN, GN, SN, SyncBN
+from mmnorm import (
+    BCN,
+    BN,
+    BRN,
+    FRN,
+    GN,
+    IN,
+    LN,
+    MABN,
+    SN,
+    SSN,
+    EvoNormB0,
+    EvoNormS0,
+    SyncBN,
+)
 from tests import reference
 
 CHANNELS = 8
@@ -20,12 +34,49 @@ def make_step_bcn(num_features: int, **options) -> BCN:
     return layer
 
 
+def make_moving_mabn(num_features: int) -> MABN:
+    """Return a layer in the middle of a training."""
+    layer = MABN(num_features, buffer_size=3)
+    generator = torch.Generator().manual_seed(2)
+    layer.num_batches_tracked += 2000
+    layer.buffer_x2.uniform_(2, 6, generator=generator)
+    layer.buffer_gz.uniform_(-0.3, 0.3, generator=generator)
+    return layer
+
+
+def make_sparse_sn(num_features: int, **options) -> SSN:
+    """Return a layer in the middle of a training."""
+    layer = SSN(num_features, **options)
+    layer.radius.fill_(0.6)
+    return layer
+
+
 LAYERS = {
     'GN': (partial(GN, num_groups=4), reference.gn),
     'GN auto': (partial(GN, num_groups='auto'), reference.gn),
     'GN one group': (partial(GN, num_groups=1), reference.gn),
+    'IN': (IN, reference.gn),
+    'LN': (LN, reference.gn),
+    'BN': (BN, reference.sync_bn),
     'SyncBN': (SyncBN, reference.sync_bn),
     'SyncBN cumulative': (partial(SyncBN, momentum=None), reference.sync_bn),
+    'BRN': (
+        partial(BRN, r_max=1.5, d_max=0.5, start=0, r_steps=0, d_steps=0),
+        reference.brn,
+    ),
+    'BRN schedule': (
+        partial(BRN, momentum=0.3, start=2, r_steps=9, d_steps=5),
+        reference.brn,
+    ),
+    'FRN': (FRN, reference.frn),
+    'FRN learned eps': (partial(FRN, learn_eps=True), reference.frn),
+    'EvoNormS0': (partial(EvoNormS0, num_groups=4), reference.evonorm_s0),
+    'EvoNormB0': (EvoNormB0, reference.evonorm_b0),
+    'MABN': (
+        partial(MABN, buffer_size=3, warmup_iters=5, renorm_iters=8),
+        reference.mabn,
+    ),
+    'MABN moving': (make_moving_mabn, reference.mabn),
     'BCN estimate': (partial(BCN, num_groups=4), reference.bcn),
     'BCN constant estimate': (
         partial(BCN, num_groups=4, estimate_grad=None),
@@ -62,9 +113,31 @@ LAYERS = {
     ),
     'SN': (SN, reference.sn),
     'SN without BN': (partial(SN, use_bn=False), reference.sn),
+    'SSN': (SSN, reference.ssn),
+    'SSN sparse': (make_sparse_sn, reference.ssn),
+    'SSN without BN': (partial(make_sparse_sn, use_bn=False), reference.ssn),
 }
+# These layers are their own activations.
+IS_ACTIVATION = ('FRN', 'FRN learned eps', 'EvoNormS0', 'EvoNormB0')
+# The statistics of these layers move in the backward, too.
+MOVING = ('MABN', 'MABN moving')
+# The coefficients of these layers consist of torch's operators.
+NO_COEFFICIENT_KERNELS = (
+    'BRN',
+    'BRN schedule',
+    *MOVING,
+    *IS_ACTIVATION,
+    'SSN',
+    'SSN sparse',
+    'SSN without BN',
+)
+OF_ONE_IMAGE = ('GN', 'IN', 'LN', 'FRN', 'EvoNormS0')
 STATISTICS_LAYERS = [
-    n for n in LAYERS if not n.startswith('GN') and 'without' not in n
+    name
+    for name in LAYERS
+    if not name.startswith(OF_ONE_IMAGE)
+    and 'without' not in name
+    and name not in MOVING
 ]
 SHAPES = {
     'two images': (2, CHANNELS, 5, 7),
@@ -111,6 +184,8 @@ def uneven_loss(y: Tensor) -> Tensor:
 def has_another_gradient(name: str) -> bool:
     """Return whether a layer differs from its derivative, on purpose."""
     layer = make_layer(name)
+    if isinstance(layer, (BRN, MABN)):
+        return True
     estimates = isinstance(layer, BCN) and layer.estimate
     return estimates and layer.estimate_grad is not None
 

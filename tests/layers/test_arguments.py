@@ -3,26 +3,70 @@
 
 import pytest
 
-from mmnorm import BCN, GN, SN, ConvWS, SyncBN
+from mmnorm import (
+    BCN,
+    BN,
+    BRN,
+    FRN,
+    GN,
+    IN,
+    LN,
+    MABN,
+    SN,
+    SSN,
+    ConvWS,
+    EvoNormB0,
+    EvoNormS0,
+    SyncBN,
+)
 from mmnorm.layers.arguments import resolve_num_groups
 
-NORMS = {'BCN': BCN, 'GN': GN, 'SN': SN, 'SyncBN': SyncBN}
-BATCH = ('BCN', 'SN', 'SyncBN')
+NORMS = {
+    'BCN': BCN,
+    'BN': BN,
+    'BRN': BRN,
+    'EvoNormB0': EvoNormB0,
+    'EvoNormS0': EvoNormS0,
+    'FRN': FRN,
+    'GN': GN,
+    'IN': IN,
+    'LN': LN,
+    'MABN': MABN,
+    'SN': SN,
+    'SSN': SSN,
+    'SyncBN': SyncBN,
+}
+GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'SN', 'SSN', 'SyncBN')
+BATCH = ('BN', 'MABN', *GROUPED)
+DIVIDED = ('BCN', 'EvoNormS0', 'GN')
 # A row is an argument, its wrong values, and the layers that have it.
 WRONG = (
     ('num_features', (0, -8, 8.0, '8', None, True), NORMS),
     ('eps', (-1, '1e-5', None, float('nan'), float('inf'), True), NORMS),
     ('momentum', (2, -0.1, 'abc', float('nan'), True), BATCH),
-    ('group_size', (0, -1, 2.0, '2', True), BATCH),
+    ('group_size', (0, -1, 2.0, '2', True), GROUPED),
     ('base_batch_size', (0, -1, 8.0, '8', True), ('BCN',)),
-    ('num_groups', (0, -4, 2.0, 'all', None, True), ('BCN', 'GN')),
+    (
+        'num_groups',
+        (0, -4, 2.0, 'all', None, True),
+        ('BCN', 'EvoNormS0', 'GN'),
+    ),
     ('estimate', ('yes', 1, None), ('BCN',)),
     ('channel_affine', ('plane', None, True), ('BCN',)),
     ('estimate_grad', ('pixel', True, 1), ('BCN',)),
     ('grad_share', (2, -0.5, '1', None), ('BCN',)),
-    ('sync', ('often', 1, None), ('BCN', 'SN')),
-    ('use_bn', ('no', 0, None), ('SN',)),
-    ('affine', ('no', 0, None), ('GN',)),
+    ('sync', ('often', 1, None), ('BCN', 'SN', 'SSN')),
+    ('r_max', (0.5, '3', None, float('inf'), True), ('BRN',)),
+    ('d_max', (-1, '5', None, float('nan')), ('BRN',)),
+    ('start', (-1, 2.0, None, True), ('BRN',)),
+    ('r_steps', (4999, 5e4, None), ('BRN',)),
+    ('d_steps', (0, '25000'), ('BRN',)),
+    ('learn_eps', ('yes', 1, None), ('FRN',)),
+    ('buffer_size', (0, 2.0, None, True), ('MABN',)),
+    ('warmup_iters', (-1, '100'), ('MABN',)),
+    ('renorm_iters', (-1, None), ('MABN',)),
+    ('use_bn', ('no', 0, None), ('SN', 'SSN')),
+    ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )
 CASES = [
     (layer, name, value)
@@ -54,6 +98,7 @@ def test_limits_are_valid():
     BCN(8, 'auto', eps=0, momentum=None, group_size=1, base_batch_size=1)
     BCN(8, 8, eps=1, momentum=0, sync='step')
     SyncBN(1, momentum=1)
+    BRN(8, r_max=1, d_max=0, start=0, r_steps=0, d_steps=0)
     SN(8, use_bn=False, sync=False)
     GN(8, 1, affine=False)
 

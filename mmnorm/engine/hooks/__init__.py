@@ -4,11 +4,13 @@
 from .fuse_norm_act_hook import FuseNormActHook
 from .recalibrate_hook import RecalibrateHook
 from .repeatable_hook import RepeatableHook
+from .sparse_switch_hook import SparseSwitchHook
 from .step_sync_hook import StepSyncHook
 
 __all__ = [
     'FuseNormActHook',
     'RecalibrateHook',
     'RepeatableHook',
+    'SparseSwitchHook',
     'StepSyncHook',
 ]

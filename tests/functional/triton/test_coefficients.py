@@ -16,7 +16,13 @@ from mmnorm.functional.triton import (
     launch_switchable,
     switchable_kernels,
 )
-from tests.layers.cases import LAYERS, call, make_input, run
+from tests.layers.cases import (
+    LAYERS,
+    NO_COEFFICIENT_KERNELS,
+    call,
+    make_input,
+    run,
+)
 
 from .devices import DEVICE, needs_compiler, needs_kernels, random_examples
 
@@ -185,7 +191,7 @@ def test_same_bits_each_time():
 
 
 @needs_kernels
-@pytest.mark.parametrize('name', LAYERS)
+@pytest.mark.parametrize('name', LAYERS.keys() - {*NO_COEFFICIENT_KERNELS})
 def test_layers_use_the_kernels(monkeypatch, name):
     # The fused kernels leave the coefficients to those of other norms, and of
     # layers that exchange statistics.
