@@ -32,9 +32,8 @@ class EvoNormB0(_InstanceNorm):
     variance of the channel in one image, in both modes. The layer is an
     activation, too: the config sets ``act_cfg=None`` for its modules.
 
-    The authors' code synchronizes no statistics, and timm has an eps of 1e-3.
-    Checkpoints of timm load. The running mean of this layer, which timm does
-    not keep, enters no output.
+    Checkpoints of timm load, where eps is 1e-3. The running mean of this
+    layer, which timm does not keep, enters no output.
 
     Args:
         num_features: Number of channels C.
