@@ -57,11 +57,12 @@ def count_in_step(rank: int, options: dict) -> list[int]:
 @pytest.mark.parametrize(
     ('options', 'each_layer', 'after_step'),
     [
-        (dict(), [1, 0], 0),
+        (dict(), [1, 1], 0),
+        (dict(estimate_grad='image'), [1, 0], 0),
         (dict(estimate=False), [1, 1], 0),
         (dict(sync='step'), [0, 0], 1),
     ],
-    ids=['estimates', 'batch', 'step'],
+    ids=['estimates', 'gradient of image', 'batch', 'step'],
 )
 def test_number_of_all_reduces(ranks, options, each_layer, after_step):
     first, second = ranks(2).run(count_in_step, options)

@@ -23,7 +23,7 @@ from studies.records import scalars
 from .draw_instances import Instance, draw_rows
 
 TOOLS = Path(__file__).parents[1]
-CONFIG = 'configs/mini/mask-rcnn_r18_fpn_bcn-ws-all_1xb1-3e_mini-coco.py'
+CONFIG = 'configs/mini/mask-rcnn_r18_fpn_bcn-all_1xb1-3e_mini-coco.py'
 WORK_DIR = Path('work_dirs/demo')
 NUM_IMAGES = 5
 MIN_SCORE = 0.3
