@@ -125,17 +125,16 @@ def keep_for_step(
         - Output: :math:`(C)` and :math:`(C)`, or :math:`(N, C)` with the
           gradient of each image.
     """
-    with torch.no_grad():
-        first = recall(stats)
-        if first is None:
+    first, sums = recall(stats), None
+    reads_batch = estimate.gradient == 'batch'
+    if first is None or reads_batch:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and reads_batch):
             sums = batch_sums(mean, var, num_pixels)
-            step_sums += sums
-            first = _call(sums, stats)
-            record(stats, lambda: first)
+    if first is None:
+        step_sums += sums.detach()
+        first = _call(sums, stats)
+        record(stats, lambda: first)
     result = first.running_mean, first.running_var
-    sums = None
-    if estimate.gradient == 'batch':
-        sums = batch_sums(mean, var, num_pixels)
     return _with_gradient(
         result, estimate, (mean, var), num_pixels, sums, stats.eps
     )

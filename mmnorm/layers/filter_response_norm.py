@@ -34,8 +34,7 @@ class FRN(nn.GroupNorm):
 
     Args:
         num_features: Number of channels C.
-        eps: Added to the mean square, inside the root. The default is that
-            of the family; the paper has 1e-6.
+        eps: Added to the mean square, inside the root.
         learn_eps: Whether the layer learns a number that is added to ``eps``.
 
     Shape:

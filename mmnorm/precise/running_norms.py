@@ -28,9 +28,7 @@ def running_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     inner = set()
     for name, module in model.named_modules():
         stats = module.bn if isinstance(module, BCN) else module
-        if module in inner or not isinstance(
-            stats, (_BatchNorm, EvoNormB0, SN)
-        ):
+        if module in inner or not isinstance(stats, RUNNING):
             continue
         inner.add(stats)
         if stats.running_mean is not None:

@@ -99,11 +99,17 @@ def draw_pictures(
         for annotation in coco.loadAnns(coco.getAnnIds(image_id, **known)):
             label = labels[annotation['category_id']]
             mask = coco.annToMask(annotation) > 0
-            truth.append(Instance(mask, label, labeled * classes[label]))
+            truth.append(
+                Instance(mask, label, classes[label] if labeled else '')
+            )
         found = inference_detector(model, str(file)).pred_instances
         found = found[found.scores >= MIN_SCORE].numpy()
         predicted = [
-            Instance(mask, label, labeled * f'{classes[label]} {score:.2f}')
+            Instance(
+                mask,
+                label,
+                f'{classes[label]} {score:.2f}' if labeled else '',
+            )
             for mask, label, score in zip(
                 found.masks, found.labels, found.scores, strict=True
             )
