@@ -19,6 +19,7 @@ from mmnorm.config.apply_norm import NORMS, apply_norm, find_parts
 from mmnorm.config.build_model import build_model
 from mmnorm.config.errors import ConfigError
 from mmnorm.config.files import find_config, read_config
+from mmnorm.config.second_activations import second_activations
 from mmnorm.config.write_config import config_text
 from mmnorm.engine.runner.launch import fail
 
@@ -109,6 +110,8 @@ def main() -> None:
         number = sum(isinstance(module, layer) for module in modules)
         counts.append(f'{number} in {path}')
     print(f'mmnorm.{args.norm} layers: {", ".join(counts)}')
+    if warning := second_activations(model):
+        print(f'warning: {warning}')
     others = list(other_norms(model, layer))
     if others:
         fail(

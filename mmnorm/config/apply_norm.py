@@ -14,7 +14,13 @@ from .registered import registered
 from .schedule import read_batch, scale_schedule
 from .write_config import Comprehension, Source, Statement
 
-NORMS = ('BCN', 'GN', 'SN', 'SyncBN')
+# Norms whose statistics in evaluation are those of training.
+RUNNING = ('BCN', 'BN', 'BRN', 'EvoNormB0', 'MABN', 'SN', 'SSN', 'SyncBN')
+OF_ONE_IMAGE = ('EvoNormS0', 'FRN', 'GN', 'IN', 'LN')
+NORMS = tuple(sorted((*RUNNING, *OF_ONE_IMAGE)))
+ACTIVATIONS = ('EvoNormB0', 'EvoNormS0', 'FRN')
+# Weights of BN fit these norms.
+LIKE_BN = ('BCN', 'BN', 'BRN', 'SN', 'SSN', 'SyncBN')
 WHY_BACKBONE = 'Only the backbone: in published results WS hurt DeepLab heads.'
 
 
@@ -36,7 +42,8 @@ def apply_norm(
         name: The name of the config, which may hold the number of images
             per step, as in ``4xb2``.
         norm: A name in ``NORMS``.
-        ws: Whether convolutions standardize their weights too.
+        ws: Whether convolutions standardize their weights too. Those of MABN
+            center their weights in any case.
         batch_size: Images per GPU, or None for those of the config.
         gpus: Number of GPUs, or None for those of the config.
 
@@ -44,11 +51,13 @@ def apply_norm(
         ConfigError: If no part of the model takes a norm.
     """
     scope = cfg.get('default_scope')
+    conv = 'ConvWS' if ws else 'ConvWC' if norm == 'MABN' else None
     parts, changes, report = dict(find_parts(cfg.model)), {}, []
     for path, part in parts.items():
-        with_ws = ws and (scope != 'mmseg' or path == 'backbone')
+        everywhere = norm == 'MABN' or scope != 'mmseg'
+        part_conv = conv if everywhere or path == 'backbone' else None
         members = [part] if isinstance(part, dict) else part
-        first, *rest = (_change(m, norm, with_ws, scope) for m in members)
+        first, *rest = (_change(m, norm, part_conv, scope) for m in members)
         change, note = first
         if any(other != first for other in rest):
             change, note = {}, 'unchanged, because its members differ'
@@ -59,7 +68,7 @@ def apply_norm(
         raise ConfigError('no part of the model takes a norm_cfg')
 
     batch = read_batch(cfg, name, batch_size, gpus)
-    statements = _variables(cfg, parts, changes, norm)
+    statements = _variables(cfg, parts, changes, norm, conv)
     model: dict[str, Source] = {}
     for path, change in changes.items():
         *parents, key = path.split('.')
@@ -81,6 +90,12 @@ def apply_norm(
         report.append(f'schedule: {schedule.note}')
     if optim_wrapper:
         statements.append(('', 'optim_wrapper', optim_wrapper))
+    if norm == 'SSN':
+        hooks: list[Source] = [{'type': "'mmnorm.SparseSwitchHook'"}]
+        if cfg.get('custom_hooks'):
+            hooks.insert(0, '*_base_.custom_hooks')
+        statements.append(('', 'custom_hooks', hooks))
+        report.append('hooks: mmnorm.SparseSwitchHook')
     note = _weights(cfg, norm, ws) if 'backbone' in changes else 'unchanged'
     report.append(f'weights: {note}')
     return statements, report
@@ -123,7 +138,7 @@ def argument(cls: type, name: str) -> inspect.Parameter | None:
 
 
 def _change(
-    part: dict, norm: str, ws: bool, scope: str | None
+    part: dict, norm: str, conv: str | None, scope: str | None
 ) -> tuple[dict[str, Source], str]:
     # Returns the keywords to set in a part of the model, and a note.
     type_ = part.get('type')
@@ -147,24 +162,27 @@ def _change(
         notes.insert(0, f'Shared2FCBBoxHead -> {type_}')
     change['norm_cfg'] = 'norm_cfg'
     frozen = norm_eval and part.get('norm_eval', norm_eval.default)
-    if frozen and norm != 'GN':
+    if frozen and norm in RUNNING:
         change['norm_eval'] = 'False'
         notes.append('norm_eval False')
-    if ws and argument(cls, 'conv_cfg') is not None:
+    if norm in ACTIVATIONS and argument(cls, 'act_cfg') is not None:
+        change['act_cfg'] = 'None'
+        notes.append('act_cfg None')
+    if conv is not None and argument(cls, 'conv_cfg') is not None:
         change['conv_cfg'] = 'conv_cfg'
-        notes.append('mmnorm.ConvWS')
+        notes.append(f'mmnorm.{conv}')
     return change, ', '.join(notes)
 
 
 def _variables(
-    cfg: Config, parts: dict, changes: dict, norm: str
+    cfg: Config, parts: dict, changes: dict, norm: str, conv: str | None
 ) -> list[Statement]:
     # Returns the statements for norm_cfg and conv_cfg. If a part of the base
     # has such a key, its keywords in ``changes`` replace the value.
     values = {'norm_cfg': {'type': repr(f'mmnorm.{norm}')}}
     if 'num_groups' in inspect.signature(getattr(layers, norm)).parameters:
         values['norm_cfg']['num_groups'] = "'auto'"  # 48 channels in DeepLab
-    values['conv_cfg'] = {'type': "'mmnorm.ConvWS'"}
+    values['conv_cfg'] = {'type': repr(f'mmnorm.{conv}')}
     statements = []
     for name, value in values.items():
         users = [path for path in changes if name in changes[path]]
@@ -176,7 +194,7 @@ def _variables(
         else:
             for path in replaced:
                 changes[path][name] = f'dict(_delete_=True, **{name})'
-        only = name == 'conv_cfg' and cfg.get('default_scope') == 'mmseg'
+        only = name == 'conv_cfg' and users == ['backbone']
         if users:
             statements.append((WHY_BACKBONE if only else '', name, value))
     return statements
@@ -190,8 +208,10 @@ def _no_decay(cfg: Config, norm: str) -> dict[str, Source]:
     paramwise_cfg: dict[str, Source] = {}
     if 'norm_decay_mult' not in (optim_wrapper.get('paramwise_cfg') or {}):
         paramwise_cfg['norm_decay_mult'] = '0.0'
-    if norm == 'SN':  # the base cannot know the mixing logits
+    if norm in ('SN', 'SSN'):  # the base cannot know the mixing logits
         none = {'decay_mult': '0.0'}
+        if norm == 'SSN':
+            none = {'lr_mult': '0.1', **none}  # as the authors
         logits = {'mean_weight': none, 'var_weight': none}
         paramwise_cfg['custom_keys'] = logits
     return {'paramwise_cfg': paramwise_cfg} if paramwise_cfg else {}
@@ -206,7 +226,8 @@ def _weights(cfg: Config, norm: str, ws: bool) -> str:
     if name is None:
         return 'the base names no weights'
     old = (backbone.get('norm_cfg') or {}).get('type', 'BN')
-    fits = old.endswith(norm) or (norm != 'GN' and old in ('BN', 'SyncBN'))
+    like_bn = norm in LIKE_BN and old in ('BN', 'SyncBN')
+    fits = old.split('.')[-1] == norm or like_bn
     lacking = [] if fits else [norm]
     if ws and not backbone.get('conv_cfg'):
         lacking.append('WS')

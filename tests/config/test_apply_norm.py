@@ -90,6 +90,10 @@ def test_a_report_says_what_changes_and_what_does_not():
         ('BCN', False, 'load into mmnorm.BCN as they are'),
         ('SN', False, 'load into mmnorm.SN as they are'),
         ('SyncBN', False, 'load into mmnorm.SyncBN as they are'),
+        ('SSN', False, 'load into mmnorm.SSN as they are'),
+        ('BRN', False, 'load into mmnorm.BRN as they are'),
+        ('MABN', False, 'were trained without MABN: name weights '),
+        ('FRN', False, 'were trained without FRN: name weights '),
         ('GN', False, 'were trained without GN: name weights '),
         ('GN', True, 'were trained without GN and WS: name w'),
     ],
@@ -134,6 +138,41 @@ def test_weight_decay_of_norms():
     cfg = Config.fromfile(MASK_RCNN)
     cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.5)
     assert 'optim_wrapper' not in decide(MASK_RCNN, 'BCN', cfg=cfg)[0]
+
+
+def test_sparse_switchable_norm_gets_its_hook_and_its_learning_rate():
+    hook = {'type': "'mmnorm.SparseSwitchHook'"}
+    values, _ = decide(MASK_RCNN, 'SSN')
+    assert values['custom_hooks'] == [hook]
+    keys = values['optim_wrapper']['paramwise_cfg']['custom_keys']
+    assert keys['var_weight'] == {'lr_mult': '0.1', 'decay_mult': '0.0'}
+    cfg = Config.fromfile(MASK_RCNN)
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    values, _ = decide(MASK_RCNN, 'SSN', cfg=cfg)
+    assert values['custom_hooks'] == ['*_base_.custom_hooks', hook]
+
+
+def test_activations_leave_no_activation_where_the_part_takes_it():
+    values, report = decide(DEEPLAB, 'EvoNormS0')
+    assert values['model']['decode_head']['act_cfg'] == 'None'
+    assert 'act_cfg' not in values['model']['backbone']
+    assert report[1].endswith('mmnorm.EvoNormS0, act_cfg None')
+    values, _ = decide(DEEPLAB, 'BCN')
+    assert 'act_cfg' not in values['model']['decode_head']
+
+
+@pytest.mark.parametrize(
+    ('norm', 'frozen'), [('BRN', True), ('MABN', True), ('IN', False)]
+)
+def test_norms_of_one_image_have_nothing_to_freeze(norm, frozen):
+    values, _ = decide(MASK_RCNN, norm)
+    assert ('norm_eval' in values['model']['backbone']) == frozen
+
+
+def test_moving_average_batch_norm_centers_the_weights_of_every_part():
+    values, _ = decide(DEEPLAB, 'MABN')
+    assert values['conv_cfg'] == {'type': "'mmnorm.ConvWC'"}
+    assert all('conv_cfg' in part for part in values['model'].values())
 
 
 def test_layer_norm_of_a_transformer_stays():

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from mmnorm import BCN, GN, SN, ConvWS, SyncBN
+from mmnorm import BCN, GN, MABN, SN, ConvWC, ConvWS, SyncBN, layers
+from mmnorm.config.apply_norm import NORMS
 from tests.config.test_apply_norm import DEEPLAB, MASK_RCNN, MMDET, MMSEG
 from tests.paths import ROOT
 
@@ -48,6 +49,7 @@ PARTS = {
 }
 DOC = (ROOT / 'docs/your-own-config.md').read_text()
 LAYERS = dict(BCN=BCN, GN=GN, SN=SN, SyncBN=SyncBN)
+OTHERS = [norm for norm in NORMS if norm not in LAYERS]
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +62,27 @@ def no_memory() -> Iterator[None]:
 @pytest.fixture
 def out(tmp_path) -> Path:
     return tmp_path / 'out.py'
+
+
+def test_every_norm_can_be_applied():
+    convs = {'ConvWC', 'ConvWS'}
+    assert {*NORMS} == {*layers.__all__} - convs
+
+
+@pytest.mark.parametrize('norm', OTHERS)
+def test_other_norms_everywhere(succeeds, out, norm):
+    report = succeeds(TOOL, MASK_RCNN, out, '--norm', norm)
+    _, model = build(out)
+    layer = getattr(layers, norm)
+    for path, number in PARTS[MASK_RCNN].items():
+        assert count(model.get_submodule(path), layer) == number, path
+    kinds = (_BatchNorm, _InstanceNorm, nn.GroupNorm, layer)
+    assert count(model, kinds) == sum(PARTS[MASK_RCNN].values())
+    doubled = 'the activation ReLU follows' in report
+    assert doubled == (norm in ('EvoNormB0', 'EvoNormS0', 'FRN'))
+    assert count(model, ConvWC) == (
+        count(model, MABN) if norm == 'MABN' else 0
+    )
 
 
 def build(path: Path) -> tuple[Config, nn.Module]:
@@ -174,7 +197,7 @@ def test_relative_base(succeeds, monkeypatch, tmp_path):
         (('mmdet::none.py', '--norm', 'BCN'), 'does not exist'),
         (('none::none.py', '--norm', 'BCN'), "'none' is not installed"),
         (('README.md', '--norm', 'BCN'), "'README.md' cannot be read: Only"),
-        ((MASK_RCNN, '--norm', 'BN'), "'BN' is not one of BCN, GN, SN"),
+        ((MASK_RCNN, '--norm', 'XN'), "'XN' is not one of BCN, BN, BRN"),
         ((MASK_RCNN, '--norm', 'GN', '--gpus', 0), '--gpus is 0: give 1'),
         ((MASK_RCNN, '--norm', 'GN', '--batch-size', -1), 'size is -1: gi'),
         (

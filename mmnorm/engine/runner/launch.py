@@ -23,6 +23,7 @@ from mmengine.runner import Runner
 from mmnorm.config import files
 from mmnorm.config.errors import ConfigError
 from mmnorm.config.options import OptionAction
+from mmnorm.config.second_activations import second_activations
 
 from .atomic_runner import AtomicRunner
 from .channels_last import use_channels_last
@@ -125,6 +126,8 @@ def build_runner(cfg: Config) -> Runner:
         runner = RUNNERS.build(cfg)
     else:
         runner = AtomicRunner.from_cfg(cfg)
+    if warning := second_activations(runner.model):
+        runner.logger.warning(warning)
     if cfg.get('channels_last'):
         use_channels_last(runner.model)
     return runner
