@@ -54,8 +54,9 @@ def config_of(cell: Cell, plan: Plan) -> Config:
         interval=min(50, cell.steps), log_metric_by_epoch=False
     )
     cfg.randomness = dict(seed=cell.seed)
-    # mmengine takes _delete_ out of what it merges.
-    cfg.merge_from_dict(copy.deepcopy(setting.get('options', {})))
+    for options in (norm.get('options', {}), setting.get('options', {})):
+        # mmengine takes _delete_ out of what it merges.
+        cfg.merge_from_dict(copy.deepcopy(options))
     return cfg
 
 

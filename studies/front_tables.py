@@ -1,8 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The tables of the first pages: one row per norm, one column per task.
 
-The numbers are those of the study of norms, in percent, and without digits
-that no number of runs here supports.
+The numbers are in percent, and without digits that no number of runs here
+supports.
 """
 
 import numpy as np
@@ -12,16 +12,23 @@ from .plan import ROOT, Plan
 from .series import interval, series_of, tasks_of
 
 NO_RUN = 'not trained yet'
+MINI = ROOT / 'configs/mini/README.md'
+# The pages of each study, and the columns of their tables.
 PAGES = {
-    ROOT / 'README.md': {
-        ('Mask R-CNN R18', 'mini COCO'): ['box AP'],
-        ('Mask R-CNN R18', 'PennFudan'): ['box AP'],
-        ('DeepLabV3 R18', 'mini Cityscapes'): ['mIoU'],
-        ('DeepLabV3 R18', 'CamVid'): ['mIoU'],
+    'norms': {
+        ROOT / 'README.md': {
+            ('Mask R-CNN R18', 'mini COCO'): ['box AP'],
+            ('Mask R-CNN R18', 'PennFudan'): ['box AP'],
+            ('DeepLabV3 R18', 'mini Cityscapes'): ['mIoU'],
+            ('DeepLabV3 R18', 'CamVid'): ['mIoU'],
+        },
+        MINI: {
+            ('Mask R-CNN R18', 'mini COCO'): ['box AP', 'mask AP'],
+            ('DeepLabV3 R18', 'mini Cityscapes'): ['mIoU', 'pixels right'],
+        },
     },
-    ROOT / 'configs/mini/README.md': {
-        ('Mask R-CNN R18', 'mini COCO'): ['box AP', 'mask AP'],
-        ('DeepLabV3 R18', 'mini Cityscapes'): ['mIoU', 'pixels right'],
+    'family': {
+        MINI: {('Mask R-CNN R18', 'mini COCO'): ['box AP', 'mask AP']},
     },
 }
 
@@ -65,8 +72,8 @@ def in_percent(values: np.ndarray) -> str:
 
 
 def write_front_tables(plan: Plan, rows: dict) -> None:
-    """Write the tables into the pages."""
-    for path, columns in PAGES.items():
+    """Write the tables of a study into its pages, if it has any."""
+    for path, columns in PAGES.get(plan.study, {}).items():
         text = front_table(plan, rows, columns)
         page = replace_marked(path.read_text(), plan.study, text)
         path.write_text(page)

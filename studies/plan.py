@@ -26,7 +26,7 @@ KEYS = {
         'num_groups',
         'metrics',
     },
-    'norms': {'norm_cfg', 'conv_cfg'},
+    'norms': {'norm_cfg', 'conv_cfg', 'options'},
     'settings': {'norm_cfg', 'options'},
     'cells': {
         *TABLES,
@@ -73,7 +73,8 @@ class Plan(NamedTuple):
         study: The name of the study.
         about: Its question.
         tasks: Networks and their data, by the names of both.
-        norms: The ``norm_cfg`` and the ``conv_cfg`` of each norm.
+        norms: The ``norm_cfg`` and the ``conv_cfg`` of each norm, and what
+            else the norm needs in a config.
         settings: What changes a norm or its training.
         cells: The trainings, all of the first seed first.
     """

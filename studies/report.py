@@ -121,8 +121,7 @@ def main() -> None:
         draw(panels(plan, rows), interval, RESULTS / f'{plan.study}.png')
         if f'<!-- {plan.study} begin -->' in page:
             page = replace_marked(page, plan.study, text)
-        if plan.study == 'norms':
-            write_front_tables(plan, rows)
+        write_front_tables(plan, rows)
         print(f'{plan.study}: {text.splitlines()[0]}')
     PAGE.write_text(page)
 

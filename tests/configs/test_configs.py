@@ -10,12 +10,13 @@ from mmengine.config import Config
 from mmseg import datasets
 from torch.nn import BatchNorm2d
 
-from mmnorm import BCN, GN, SN, ConvWS, SyncBN
+from mmnorm import ConvWS, layers
+from mmnorm.config.apply_norm import NORMS as EVERY_NORM
 
 from .zoo import RATES, ROOT, Name, build, momenta
 
 CONFIGS = sorted(ROOT.glob('[!_]*/*.py'))
-NORMS = dict(bn=BatchNorm2d, gn=GN, bcn=BCN, sn=SN, syncbn=SyncBN)
+NORMS = {norm.lower(): getattr(layers, norm) for norm in EVERY_NORM}
 EPOCHS = {'1x': 12, '2x': 24, 'scratch-6x': 73, '3e': 3, '': 8}
 ROOTS = {
     'coco-stuff164k': 'coco_stuff164k',
@@ -57,13 +58,24 @@ def test_config_is_what_its_name_says(path):
         # Others found that WS does harm in the heads of DeepLab.
         is_ws = 'ws' in name.options and (key == 'backbone' or not semantic)
         conv = (part.get('conv_cfg') or dict(type='Conv'))['type']
-        assert conv == ('mmnorm.ConvWS' if is_ws else 'Conv')
+        centered = 'mmnorm.ConvWC' if name.norm == 'mabn' else 'Conv'
+        assert conv == ('mmnorm.ConvWS' if is_ws else centered)
+        if name.norm in ('frn', 'evonorms0', 'evonormb0') and semantic:
+            # An activation needs no other one. The backbone has no such key.
+            assert key == 'backbone' or part.act_cfg is None
         if name.norm == 'sn':
             assert part.norm_cfg.get('use_bn', True) == (
                 'nobn' not in name.options
             )
     assert cfg.model.backbone.norm_eval is False
-    assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
+    paramwise_cfg = cfg.optim_wrapper.paramwise_cfg
+    assert paramwise_cfg.norm_decay_mult == 0
+    hooks = [hook.type for hook in cfg.get('custom_hooks', [])]
+    is_sparse = name.norm == 'ssn'
+    assert ('mmnorm.SparseSwitchHook' in hooks) == is_sparse
+    for logits in ('mean_weight', 'var_weight') if is_sparse else ():
+        expected = dict(lr_mult=0.1, decay_mult=0.0)
+        assert paramwise_cfg.custom_keys[logits] == expected
 
     images = name.gpus * name.per_gpu
     if path.parent.name == 'sn':
@@ -122,6 +134,8 @@ def test_config_builds_with_only_its_norm(path):
     name = Name.parse(path.stem)
     model = build(Config.fromfile(path))
     expected = {NORMS[name.norm]}
+    if path.stem.startswith('mask-rcnn_r18_fpn_bn-all'):
+        expected = {BatchNorm2d}  # torch's own
     if name.norm == 'bcn':  # The batch part of BCN is a batch norm.
         expected.add(BatchNorm2d)
     for key, part in parts_of(model):

@@ -2,6 +2,7 @@
 """The tables of the first pages are those of the results files."""
 
 import numpy as np
+import pytest
 
 from studies.plan import PLANS, read_plan
 from studies.report import RESULTS
@@ -27,19 +28,20 @@ def test_not_trained_yet(module):
     assert module.in_percent(np.array([np.nan, np.nan])) == 'not trained yet'
 
 
-def test_pages_have_the_tables_of_the_results(module):
-    plan, rows = read_plan(PLANS / 'norms.yml'), read_rows(RESULTS)
-    for path, columns in module.PAGES.items():
+@pytest.mark.parametrize('study', ['family', 'norms'])
+def test_pages_have_the_tables_of_the_results(module, study):
+    plan, rows = read_plan(PLANS / f'{study}.yml'), read_rows(RESULTS)
+    for path, columns in module.PAGES[study].items():
         page = path.read_text()
-        text = page.partition('<!-- norms begin -->')[2]
-        text = text.partition('<!-- norms end -->')[0].strip()
+        text = page.partition(f'<!-- {study} begin -->')[2]
+        text = text.partition(f'<!-- {study} end -->')[0].strip()
         assert text == module.front_table(plan, rows, columns)
 
 
 def test_written_between_the_marks(module, tmp_path, monkeypatch):
     path = tmp_path / 'page.md'
     path.write_text('a\n<!-- toy begin -->\nb\n<!-- toy end -->\nc\n')
-    monkeypatch.setattr(module, 'PAGES', {path: COLUMNS})
+    monkeypatch.setattr(module, 'PAGES', {'toy': {path: COLUMNS}})
     module.write_front_tables(PLAN, ROWS)
     first, *table, last = path.read_text().split('\n\n')
     assert (first, last) == ('a\n<!-- toy begin -->', '<!-- toy end -->\nc\n')

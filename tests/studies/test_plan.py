@@ -24,6 +24,9 @@ tasks:
     metrics: {{box AP: coco/bbox_mAP}}
 norms:
   GN4: {{norm_cfg: {{type: GN, num_groups: 4}}}}
+  SSN:
+    norm_cfg: {{type: mmnorm.SSN}}
+    options: {{custom_hooks: [{{type: mmnorm.SparseSwitchHook}}]}}
 settings:
   r=0.5:
     norm_cfg: {{momentum: 0.5}}
@@ -115,6 +118,15 @@ def test_config(path, tmp_path):
     warm_up, decay = cfg.param_scheduler
     assert (warm_up.end, decay.begin, decay.end) == (25, 25, 300)
     assert cfg.randomness == dict(seed=0)
+
+
+def test_a_norm_brings_what_it_needs(path):
+    path.write_text(TEXT.replace('norms: [BCN+WS]', 'norms: [SSN]'))
+    plan = read_plan(path)
+    (cell,) = (c for c in plan.cells if c.norm == 'SSN')
+    cfg = config_of(cell, plan)
+    assert cfg.custom_hooks == [dict(type='mmnorm.SparseSwitchHook')]
+    assert cfg.optim_wrapper.clip_grad.max_norm == 1  # of the setting
 
 
 def test_words_follow_the_images(path):

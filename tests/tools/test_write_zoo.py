@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mmnorm.config.apply_norm import NORMS
 from tests.paths import ROOT
 from tools.dev import write_zoo
 
@@ -69,8 +70,18 @@ def test_what_differs_is_found_and_written(monkeypatch, copy):
     [
         (
             'zoo.yml',
-            {'sn': {'paper': {}, 'models': {'mask-rcnn_sn': ['9xb1_coco']}}},
+            {'sn': {'papers': {}, 'models': {'mask-rcnn_sn': ['9xb1_coco']}}},
             'mask-rcnn_sn_9xb1_coco needs configs/sn/_base_/mask-rcnn_sn.py',
+        ),
+        (
+            'zoo.yml',
+            {
+                'sn': {
+                    'papers': {},
+                    'models': {'mask-rcnn_r50_fpn_sn-all': ['8xb1-2x_coco']},
+                }
+            },
+            'sn has no paper for sn; add its title',
         ),
         ('published.yml', {'none': {'result': 1}}, 'does not list none'),
         ('trained.yml', {'none': {'mIoU': 1}}, 'does not list none'),
@@ -149,10 +160,13 @@ def test_a_published_result_stands_beside_a_config(name):
     assert line.endswith(f'| {entry["result"]}, {entry["source"]} |')
 
 
-@pytest.mark.parametrize('norm', ['syncbn', 'gn', 'bcn', 'sn'])
-def test_every_norm_has_a_detector_and_a_segmenter(norm):
-    for architecture in (
+@pytest.mark.parametrize('norm', NORMS)
+def test_every_norm_has_a_detector_a_segmenter_and_a_mini_detector(norm):
+    norm = norm.lower()
+    on_one_cpu = 'bn' if norm == 'syncbn' else norm
+    for name in (
         f'mask-rcnn_r50_fpn_{norm}-all_8xb1-2x_coco',
         f'deeplabv3_r50-d8_{norm}-all_4xb2-40k_cityscapes-512x1024',
+        f'mask-rcnn_r18_fpn_{on_one_cpu}-all_1xb1-3e_mini-coco',
     ):
-        assert (CONFIGS / norm / f'{architecture}.py').is_file()
+        assert len(list(CONFIGS.glob(f'*/{name}.py'))) == 1, name

@@ -20,6 +20,7 @@ from mmengine.config import Config
 from studies.page import replace_marked
 
 Results = dict[str, dict]  # by the name of a config
+Papers = dict[str, dict]  # by the name of a norm
 
 ROOT = Path(__file__).parents[2]
 # The folder of recipes for each architecture, and the metric of each task.
@@ -54,6 +55,7 @@ class Leaf(NamedTuple):
     folder: str
     model: str
     recipe: str
+    norm: str
     metrics: dict[str, str]  # of each task
 
     @property
@@ -81,6 +83,8 @@ def make_leaf(leaf: Leaf) -> str:
     )
     if 'model_settings' in cfg:
         text += 'model = _base_.model_settings\n'
+    if 'optim_settings' in Config.fromfile(ROOT / leaf.model):
+        text += 'optim_wrapper = _base_.optim_settings\n'
     return text
 
 
@@ -107,21 +111,24 @@ def make_row(leaf: Leaf, trained: dict[str, float]) -> dict:
     ]
     return {
         'Name': leaf.name,
-        'In Collection': leaf.folder.replace('configs/', 'mmnorm '),
+        'In Collection': f'mmnorm {leaf.norm}',
         'Config': leaf.path,
         'Metadata': length | {'Batch Size': cfg.auto_scale_lr.base_batch_size},
         'Results': results,
     }
 
 
-def make_metafile(folder: str, paper: dict, rows: list[dict]) -> str:
-    """Return the metafile of a folder."""
-    collection = {
-        'Name': folder.replace('configs/', 'mmnorm '),
-        'Paper': paper,
-        'README': f'{folder}/README.md',
-    }
-    content = {'Collections': [collection], 'Models': rows}
+def make_metafile(folder: str, papers: Papers, rows: list[dict]) -> str:
+    """Return the metafile of a folder, with a collection for each norm."""
+    collections = [
+        {
+            'Name': f'mmnorm {norm}',
+            'Paper': paper,
+            'README': f'{folder}/README.md',
+        }
+        for norm, paper in papers.items()
+    ]
+    content = {'Collections': collections, 'Models': rows}
     return yaml.safe_dump(content, sort_keys=False, width=79)
 
 
@@ -161,7 +168,9 @@ def list_leafs(folder: str, models: dict[str, list[str]]) -> list[Leaf]:
     """Return the configs of a folder, whose models and recipes exist."""
     leafs = []
     for model, recipes in models.items():
-        where, metrics = ARCHITECTURES[model.split('_')[0]]
+        architecture, *_, norms = model.split('_')
+        where, metrics = ARCHITECTURES[architecture]
+        norm = norms.split('-')[0]
         for recipe in recipes:
             name = f'{model}_{recipe}'
             bases = (
@@ -171,7 +180,7 @@ def list_leafs(folder: str, models: dict[str, list[str]]) -> list[Leaf]:
             for base in bases:
                 if not (ROOT / base).is_file():
                     sys.exit(f'configs/zoo.yml: {name} needs {base}; write it')
-            leafs.append(Leaf(name, folder, *bases, metrics))
+            leafs.append(Leaf(name, folder, *bases, norm, metrics))
     return leafs
 
 
@@ -183,10 +192,15 @@ def make_files(trained: Results) -> dict[str, str]:
     for key, content in read('zoo.yml').items():
         folder = f'configs/{key}'
         leafs = list_leafs(folder, content['models'])
+        if unknown := {leaf.norm for leaf in leafs} - content['papers'].keys():
+            sys.exit(
+                f'configs/zoo.yml: {key} has no paper for '
+                f'{", ".join(sorted(unknown))}; add its title and its URL'
+            )
         names |= {leaf.name for leaf in leafs}
         files |= {leaf.path: make_leaf(leaf) for leaf in leafs}
         rows = [make_row(leaf, trained.get(leaf.name, {})) for leaf in leafs]
-        meta = make_metafile(folder, content['paper'], rows)
+        meta = make_metafile(folder, content['papers'], rows)
         files[f'{folder}/metafile.yml'] = meta
         page = f'{folder}/README.md'
         text = make_tables(leafs, rows, published, trained)

@@ -1,0 +1,8 @@
+_base_ = '../../_base_/models/mask-rcnn_r50_fpn.py'
+
+norms = dict(norm_cfg=dict(type='mmnorm.BN'))
+model = dict(
+    backbone=norms,
+    neck=norms,
+    roi_head=dict(bbox_head=norms, mask_head=norms),
+)
