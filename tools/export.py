@@ -20,6 +20,7 @@ from mmnorm.checkpoints.checks import checkpoint_error, existing_error
 from mmnorm.config.build_model import build_model
 from mmnorm.config.errors import ConfigError
 from mmnorm.config.files import read_config
+from mmnorm.deploy.chosen_norm import deploy_chosen
 from mmnorm.deploy.fold import fold
 from mmnorm.engine.runner.launch import fail
 
@@ -145,6 +146,7 @@ def main() -> None:
     check(args)
     network = Network(build(args))
     if args.fold:
+        deploy_chosen(network)
         fold(network, torch.rand(1, 3, *EXAMPLE[1:]))
     out = Path(args.out)
     part = out.with_name(f'{out.name}.part')

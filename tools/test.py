@@ -20,6 +20,7 @@ import mmnorm  # noqa: F401  registers the layers
 from mmnorm.checkpoints.checks import checkpoint_error
 from mmnorm.config.check_run import run_error
 from mmnorm.config.errors import ConfigError, config_errors
+from mmnorm.deploy.chosen_norm import deploy_chosen
 from mmnorm.deploy.fold import fold
 from mmnorm.engine.runner.launch import (
     add_common_arguments,
@@ -85,6 +86,9 @@ class FoldHook(Hook):
             inner = inner.module
             sample = {key: versions[0] for key, versions in sample.items()}
         data = inner.data_preprocessor(loader.collate_fn([sample]))
+        if chosen := Counter(deploy_chosen(inner).values()):
+            counts = ', '.join(f'{n} {t}' for t, n in sorted(chosen.items()))
+            runner.logger.info(f'the layers SSN have become {counts}')
         folds = fold(inner, **data, mode='tensor')
         reasons = Counter(folds.kept.values()).items()
         kept = '; '.join(

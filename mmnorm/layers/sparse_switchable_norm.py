@@ -29,6 +29,10 @@ class SSN(SN):
     0 to 1 in a training; with three sets of statistics, one set alone is
     left from a radius of 0.82 on.
 
+    With one image per step, the instance is the batch: both logits get the
+    same gradient, stay equal, and no share becomes 1. ``use_bn=False`` leaves
+    the batch out there.
+
     The authors train ``mean_weight`` and ``var_weight`` with a tenth of the
     learning rate and without weight decay, which ``paramwise_cfg`` can set.
 

@@ -63,7 +63,7 @@ def test_config_is_what_its_name_says(path):
         if name.norm in ('frn', 'evonorms0', 'evonormb0') and semantic:
             # An activation needs no other one. The backbone has no such key.
             assert key == 'backbone' or part.act_cfg is None
-        if name.norm == 'sn':
+        if name.norm in ('sn', 'ssn'):
             assert part.norm_cfg.get('use_bn', True) == (
                 'nobn' not in name.options
             )

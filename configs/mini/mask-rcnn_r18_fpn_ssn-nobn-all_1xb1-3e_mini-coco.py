@@ -1,6 +1,7 @@
 _base_ = '_base_/mask-rcnn_r18_fpn_mini-coco.py'
 
-norm_cfg = dict(type='mmnorm.SSN')
+# In a batch of one image, IN and BN are the same, and none of both wins.
+norm_cfg = dict(type='mmnorm.SSN', use_bn=False)
 model = dict(
     backbone=dict(norm_cfg=norm_cfg),
     neck=dict(norm_cfg=norm_cfg),
