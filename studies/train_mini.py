@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Train every config of configs/mini, for the studies of trained models.
+"""Train the configs of configs/mini that the studies of trained models need.
 
 A run that is complete in the work dirs is not repeated.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from .recalibrate_models import RUNS
 from .records import scalars
 
 ROOT = Path(__file__).parents[1]
@@ -49,8 +50,8 @@ def main() -> None:
         help='folder of the runs, with a folder for each config',
     )
     work_dirs = parser.parse_args().work_dirs
-    for config in sorted(CONFIGS.glob('*.py')):
-        train(config, work_dirs / config.stem)
+    for name in RUNS:
+        train(CONFIGS / f'{name}.py', work_dirs / name)
 
 
 if __name__ == '__main__':

@@ -30,6 +30,7 @@ from mmnorm.engine.runner.launch import (
     parse,
     read_config,
 )
+from mmnorm.precise import mix_image_statistics
 
 KEYS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 
@@ -63,6 +64,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='fold batch statistics and standardized weights into the '
         'convolutions first',
+    )
+    parser.add_argument(
+        '--image-share',
+        type=float,
+        help='share from 0 to 1 of each image in the statistics that '
+        'normalize it, for batch norms',
     )
     return parse(parser)
 
@@ -133,6 +140,8 @@ def main() -> None:
     args = parse_args()
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         fail(f'--out {args.out!r} has to end in .pkl')
+    if args.fold and args.image_share is not None:
+        fail('--fold needs constant statistics: leave out --image-share')
     cfg = read_config(args)
     cfg.load_from = args.checkpoint
     error = run_error(cfg, KEYS, ('test',))
@@ -159,6 +168,12 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
         name = 'mmdet.DumpDetResults' if in_mmdet else 'DumpResults'
         dump = METRICS.build(dict(type=name, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
+    if args.image_share is not None:
+        try:
+            count = mix_image_statistics(runner.model, args.image_share)
+        except ValueError as error:
+            fail(f'--image-share {args.image_share}: {error}')
+        runner.logger.info(f'{count} norms mix statistics of the image')
     if args.fold:
         runner.register_hook(FoldHook())
     runner.test()

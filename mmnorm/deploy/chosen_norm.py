@@ -56,7 +56,8 @@ def deploy_chosen(model: nn.Module) -> dict[str, str]:
         for key, child in parent._modules.items():
             # A module can have several parents.
             parent._modules[key] = replaced.get(child, child)
-    return {name: type(replaced[norm]).__name__ for name, norm in norms.items()}
+    types = {name: type(replaced[norm]) for name, norm in norms.items()}
+    return {name: cls.__name__ for name, cls in types.items()}
 
 
 def _chosen(norm: SSN) -> nn.Module:
