@@ -114,7 +114,9 @@ def make_layers(case: dict, device: str) -> dict[str, nn.Module]:
     return {name: layer.to(device) for name, layer in layers.items()}
 
 
-def time_case(case: dict, device: str, repeats: int) -> list[dict]:
+def time_case(
+    case: dict, layers: dict[str, nn.Module], device: str, repeats: int
+) -> list[dict]:
     """Return a row for a copy of the input, and one for each layer."""
     amp, dtype = case['dtype'] != 'float32', getattr(torch, case['dtype'])
     x = torch.randn(case['shape'], device=device, dtype=dtype)
@@ -122,7 +124,6 @@ def time_case(case: dict, device: str, repeats: int) -> list[dict]:
     dy, target = torch.randn_like(x), torch.empty_like(x)
     steps: dict[str, list[Call]] = {'copy': [partial(target.copy_, x.clone())]}
     x.requires_grad_()
-    layers = make_layers(case, device)
     for name, layer in layers.items():
         step = step_of(layer, x, dy, amp)
         if name not in FOREIGN or runs(name, step):

@@ -1,13 +1,13 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Time every norm beside torch's norms, the authors' code and other packages.
 
-The benchmark has five parts. "layers" times the forward and the backward of
+The benchmark has six parts. "layers" times the forward and the backward of
 the norms in ResNet-50 with FPN at 800 x 1333 and in DeepLab at 512 x 1024, in
 float32. "amp" does the same under autocast, with a ReLU after each norm.
 "sizes" times the first call at a new size. "steps" times training steps of
 Mask R-CNN and DeepLabV3. "host" times what a layer of Triton kernels costs
-the host, on any Linux with a C compiler, also without a GPU. The repeats of
-all competitors are interleaved. Each part writes its raw numbers into its own
+the host, on any Linux with a C compiler, also without a GPU. "family" times
+every norm once, at a few shapes in float32. The repeats of all competitors are interleaved. Each part writes its raw numbers into its own
 file, and the report with its plots covers all files in the folder.
 """
 
@@ -22,8 +22,9 @@ import torch
 
 from mmnorm.functional.dispatch import ops_for
 
+from .family import family_cases, make_family
 from .host.run import run_without_gpu
-from .layers import cases, random_sizes, time_case
+from .layers import cases, make_layers, random_sizes, time_case
 from .report import PARTS, report
 
 RESULTS = Path(__file__).with_name('results')
@@ -39,10 +40,13 @@ def measure(part: str, device: str, repeats: int) -> list[dict]:
         return time_steps(device, max(repeats // 5, 1))
     if part == 'host':
         return run_without_gpu('benchmarks.host.layers')
-    rows = []
-    for case in cases(device, amp=part == 'amp'):
+    rows, make = [], make_layers
+    inputs = cases(device, amp=part == 'amp')
+    if part == 'family':
+        inputs, make = family_cases(device), make_family
+    for case in inputs:
         print(*case.values(), flush=True)
-        rows += time_case(case, device, repeats)
+        rows += time_case(case, make(case, device), device, repeats)
     return rows
 
 

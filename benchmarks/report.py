@@ -5,6 +5,7 @@ import csv
 import json
 from pathlib import Path
 
+from .family import family_table
 from .plots import draw_elements, draw_peers, draw_shares
 from .tables import (
     float_table,
@@ -14,7 +15,7 @@ from .tables import (
     ratio_table,
 )
 
-PARTS = ('layers', 'amp', 'sizes', 'steps', 'host')
+PARTS = ('layers', 'amp', 'sizes', 'steps', 'host', 'family')
 LEGENDS = {
     'Float32': """\
 Each time is the median of interleaved repeats, with the quartiles in brackets.
@@ -44,6 +45,9 @@ step launches. Triton compiles the kernels and its launcher packs their
 arguments as on a GPU; a driver that runs nothing takes the launches. torch's
 layers are operators on CPU on the same tensor. Each number is a median, and
 the ratios compare times of one round.""",
+    'Every norm': """\
+Each time is the median of interleaved repeats of forward and backward, with
+the quartiles in brackets. FRN and EvoNorm contain their activation.""",
 }
 
 
@@ -85,6 +89,8 @@ def report(folder: Path) -> str:
     tables['In networks'] = network_table(rows['sizes'], rows['steps'])
     if rows['host']:
         tables['Host'] = host_table(rows['host'])
+    if rows['family']:
+        tables['Every norm'] = family_table(rows['family'])
     sections = [
         f'## {head}\n\n{LEGENDS[head]}\n\n{text}'
         for head, text in tables.items()

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mmnorm import BCN, SN
+from mmnorm.config.apply_norm import NORMS
 from tests.layers.cases import call, run
 
 TOOL = 'benchmarks.norms'
@@ -202,7 +203,19 @@ def test_report(part, tmp_path):
     for name, rows in parts.items():
         result = {'machine': {'device': 'CPU'}, 'repeats': 3, 'rows': rows}
         (tmp_path / f'{name}.json').write_text(json.dumps(result))
+    parts['family'] = [
+        {'name': 'fpn stride 8', 'images': 2, 'shape': [2, 8, 4, 4]}
+        | {'layer': layer, 'step ms': [ms / 2, ms, 2 * ms]}
+        for layer, ms in (
+            ('copy', 1),
+            ('nn.BatchNorm2d', 4),
+            ('mmnorm.FRN', 6),
+        )
+    ]
+    result = {'machine': {}, 'repeats': 3, 'rows': parts['family']}
+    (tmp_path / 'family.json').write_text(json.dumps(result))
     text = part('report').report(tmp_path)
+    assert '| mmnorm.FRN | 6.00 (3.00 to 12.00) | 1.50 |' in text
     assert text + '\n' == (tmp_path / 'README.md').read_text()
     lines = text.splitlines()
     # There are 512000 elements at 5 ns; one size is above the step.
@@ -253,12 +266,15 @@ def test_command(main, part, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(steps, 'NORMS', norms)
     arguments = '--device', 'cpu', '--repeats', 1, '--out', tmp_path
     main(*arguments, '--parts', 'steps')
-    main(*arguments, '--parts', 'layers', 'amp', 'sizes')
+    main(*arguments, '--parts', 'layers', 'amp', 'sizes', 'family')
     (folder,) = tmp_path.iterdir()
     rows = {
         name: json.loads((folder / f'{name}.json').read_text())['rows']
-        for name in ('layers', 'amp', 'sizes', 'steps')
+        for name in ('layers', 'amp', 'sizes', 'steps', 'family')
     }
+    family = [row['layer'] for row in rows['family']]
+    names = ['copy', 'nn.BatchNorm2d', *(f'mmnorm.{norm}' for norm in NORMS)]
+    assert family == names * len(set(SMALL) & set(layers.FEW))
     names = [*layers.PEERS, *layers.OURS]
     cases = 2 * len(SMALL) * 2  # one and two images, two formats
     assert len(rows['layers']) == cases * (1 + len(names))
@@ -281,6 +297,7 @@ def test_command(main, part, tmp_path, monkeypatch, capsys):
     assert text.strip() in capsys.readouterr().out
     assert 'Mask R-CNN' in text
     assert '| 2x32x8x6 | step, ms |' in text
+    assert '|  | step at 2x32x8x6, ms | over nn.BatchNorm2d, res4 | ' in text
 
 
 @pytest.mark.parametrize(
