@@ -1,0 +1,160 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""List the norms of a model as a training has them, and known mistakes.
+
+The model gets the weights of CHECKPOINT. Without a checkpoint it gets random
+weights, and nothing is downloaded.
+"""
+
+import argparse
+import json
+from collections import Counter
+
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import nn
+from torch.optim import Optimizer
+
+from mmnorm.analysis import (
+    Mistake,
+    NormState,
+    find_mistakes,
+    level_calls,
+    norm_states,
+)
+from mmnorm.analysis.subject import part_of
+from mmnorm.checkpoints.checks import checkpoint_error
+from mmnorm.checkpoints.files import read_checkpoint
+from mmnorm.config.build_model import build_model
+from mmnorm.config.errors import ConfigError, config_errors
+from mmnorm.config.files import read_config
+from mmnorm.config.options import OptionAction
+from mmnorm.engine.runner.launch import fail
+
+WORDS = {None: '-', True: 'yes', False: 'no'}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
+    parser.add_argument('checkpoint', nargs='?', help='path of a checkpoint')
+    parser.add_argument(
+        '--json', action='store_true', help='print JSON instead of text'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        default={},
+        help='settings that override the config',
+    )
+    return parser.parse_args()
+
+
+def build(cfg: Config) -> nn.Module:
+    """Build a model, and initialize the parts that start from no file."""
+    model = build_model(cfg)
+    for name, child in model.named_children():
+        part = cfg.model.get(name) or {}
+        init_cfg = part.get('init_cfg') if isinstance(part, dict) else None
+        from_file = isinstance(init_cfg, dict) and 'checkpoint' in init_cfg
+        if not from_file and hasattr(child, 'init_weights'):
+            child.init_weights()
+    return model
+
+
+def load(model: nn.Module, path: str) -> dict:
+    """Load a checkpoint into a model, and return its weights."""
+    if error := checkpoint_error(path):
+        fail(error)
+    checkpoint = read_checkpoint(path)
+    weights = dict(checkpoint.get('state_dict', checkpoint))
+    try:
+        model.load_state_dict(dict(weights), strict=False)
+    except RuntimeError as error:
+        fail(f'{path!r} does not fit the config: {str(error).splitlines()[1]}')
+    return weights
+
+
+def optimizer_of(model: nn.Module, cfg: Config) -> Optimizer | None:
+    """Build the optimizer of a config, if it has one."""
+    if not isinstance(cfg.get('optim_wrapper'), dict):
+        return None
+    # What a step does besides, as mixed precision, may need a GPU.
+    keys = ('optimizer', 'paramwise_cfg', 'constructor')
+    wrapper = {k: cfg.optim_wrapper[k] for k in keys if k in cfg.optim_wrapper}
+    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
+    with scope, config_errors():
+        return build_optim_wrapper(model, wrapper).optimizer
+
+
+def rows_of(states: list[NormState], weights: dict | None) -> list[dict]:
+    """Return a row of words per norm."""
+    rows = []
+    for state in states:
+        loaded = None
+        if weights is not None:
+            loaded = any(key.startswith(f'{state.name}.') for key in weights)
+        row = {**state._asdict(), 'loaded': loaded}
+        rows.append({key.replace('_', ' '): row[key] for key in row})
+    return rows
+
+
+def text_of(rows: list[dict], parts: list[str], found: list[Mistake]) -> str:
+    """Return the table, the number of norms per part, and the mistakes."""
+    table = [dict(zip(rows[0], rows[0], strict=True))] if rows else []
+    for row in rows:
+        is_word = {key: row[key] is None or row[key] is True for key in row}
+        table.append(
+            {
+                key: WORDS[value]
+                if is_word[key] or value is False
+                else str(value)
+                for key, value in row.items()
+            }
+        )
+    lines = []
+    for row in table:
+        cells = (
+            row[key].ljust(max(len(other[key]) for other in table))
+            for key in row
+        )
+        lines.append('  '.join(cells).rstrip())
+    counts = Counter(parts)
+    numbers = ', '.join(f'{count} in {part}' for part, count in counts.items())
+    lines += ['', f'{len(rows)} norms: {numbers or "none"}']
+    for mistake in found:
+        lines += ['', f'Mistake: {mistake.sentence}.']
+        if mistake.norms:
+            lines.append(f'  the first of them: {mistake.norms[0]}')
+        lines.append(f'  change: {mistake.key}')
+    if not found:
+        lines += ['', 'No known mistake.']
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = read_config(args.config, args.cfg_options)
+        model = build(cfg)
+        weights = load(model, args.checkpoint) if args.checkpoint else None
+        calls = level_calls(model)
+        mistakes = find_mistakes(model, cfg, weights, calls)
+        # find_mistakes leaves the model in training mode.
+        states = norm_states(model, optimizer_of(model, cfg))
+    except ConfigError as error:
+        fail(str(error))
+    rows = rows_of(states, weights)
+    parts = [part_of(state.name, cfg) for state in states]
+    if args.json:
+        for row, part in zip(rows, parts, strict=True):
+            row['part'] = part
+        found = [mistake._asdict() for mistake in mistakes]
+        print(json.dumps({'norms': rows, 'mistakes': found}, indent=2))
+    else:
+        print(text_of(rows, parts, mistakes))
+
+
+if __name__ == '__main__':
+    main()
