@@ -25,17 +25,24 @@ ROOT = Path(__file__).parents[2]
 # The folder of recipes for each architecture, and the metric of each task.
 BOXES = {'Object Detection': 'box AP'}
 SEGMENTS = {'Semantic Segmentation': 'mIoU'}
+CLASSES = {'Image Classification': 'top-1 accuracy'}
 ARCHITECTURES = {
     'faster-rcnn': ('detection', BOXES),
     'mask-rcnn': ('instance', BOXES | {'Instance Segmentation': 'mask AP'}),
     'deeplabv3': ('semantic', SEGMENTS),
     'deeplabv3plus': ('semantic', SEGMENTS),
+    'resnet50': ('classification', CLASSES),
+    'resnet101': ('classification', CLASSES),
+    'resnet110': ('classification', CLASSES),
 }
 DATA = {
     'coco': 'COCO',
     'cityscapes': 'Cityscapes',
     'coco-stuff164k': 'COCO-Stuff 164k',
     'voc12aug': 'Pascal VOC 2012 + Aug',
+    'imagenet': 'ImageNet-1k',
+    'cifar10': 'CIFAR-10',
+    'cifar100': 'CIFAR-100',
 }
 LEAF = """\
 {arithmetic}_base_ = [
