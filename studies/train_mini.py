@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Train every config of configs/mini, for the studies of trained models.
+"""Train the detectors and segmenters of configs/mini, for other studies.
 
 A run that is complete in the work dirs is not repeated.
 """
@@ -49,7 +49,7 @@ def main() -> None:
         help='folder of the runs, with a folder for each config',
     )
     work_dirs = parser.parse_args().work_dirs
-    for config in sorted(CONFIGS.glob('*.py')):
+    for config in sorted(CONFIGS.glob('*_mini-c*.py')):
         train(config, work_dirs / config.stem)
 
 

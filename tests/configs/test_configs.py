@@ -12,9 +12,9 @@ from torch.nn import BatchNorm2d
 
 from mmnorm import BCN, GN, SN, ConvWS, SyncBN
 
-from .zoo import RATES, ROOT, Name, build, momenta
+from .zoo import CLASSIFIERS, RATES, ROOT, Name, build, momenta
 
-CONFIGS = sorted(ROOT.glob('[!_]*/*.py'))
+CONFIGS = sorted({*ROOT.glob('[!_]*/*.py')} - {*CLASSIFIERS})
 NORMS = dict(bn=BatchNorm2d, gn=GN, bcn=BCN, sn=SN, syncbn=SyncBN)
 EPOCHS = {'1x': 12, '2x': 24, 'scratch-6x': 73, '3e': 3, '': 8}
 ROOTS = {

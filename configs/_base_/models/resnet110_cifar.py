@@ -1,7 +1,7 @@
 # This ResNet-110 for images of 32 x 32 has three stages of 18 blocks with 16,
 # 32 and 64 channels. The _base_ folder of configs/pretrain adds the norm.
 custom_imports = dict(
-    imports=['mmnorm.models.cifar_resnet'], allow_failed_imports=False
+    imports=['mmnorm.backbones.cifar_resnet'], allow_failed_imports=False
 )
 model = dict(
     type='ImageClassifier',

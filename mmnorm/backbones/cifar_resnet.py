@@ -32,7 +32,7 @@ class CifarResNet(ResNet_CIFAR):
 
     Example:
         >>> import torch
-        >>> from mmnorm.models.cifar_resnet import CifarResNet
+        >>> from mmnorm.backbones.cifar_resnet import CifarResNet
         >>> (maps,) = CifarResNet(20)(torch.randn(2, 3, 32, 32))
         >>> maps.shape
         torch.Size([2, 64, 8, 8])
