@@ -58,12 +58,14 @@ def published(dataset, succeeds, tmp_path) -> Path:
 
     options[1] = tmp_path / 'tested'
     out = tmp_path / 'predictions.pkl'
-    arguments = (CONFIG, checkpoint, '--out', out, '--fold', *options)
+    shown = ('--show-dir', tmp_path / 'shown')
+    arguments = (CONFIG, checkpoint, '--out', out, '--fold', *shown, *options)
     # 20 standardized weights and the batch parts of 20 norms are folded.
     assert 'folded 40, kept 0' in succeeds('test.py', *arguments)
     tested = next((tmp_path / 'tested').glob('*/*.json')).read_text()
     assert accuracy(tested) == accuracy(log.splitlines()[-1])
     assert out.is_file()
+    assert len(list((tmp_path / 'shown').iterdir())) == 1
 
     succeeds('publish.py', checkpoint, tmp_path / 'resnet18')
     (path,) = tmp_path.glob('resnet18-*.pth')
