@@ -197,7 +197,7 @@ def main() -> None:
     work_dirs = parser.parse_args().work_dirs
     torch.set_num_threads(1)
     results = {'trained': {}, 'untrained': {}}
-    for config in sorted((ROOT / 'configs/mini').glob('*.py')):
+    for config in sorted((ROOT / 'configs/mini').glob('*_mini-c*.py')):
         last = work_dirs / config.stem / 'last_checkpoint'
         if not last.is_file():
             fail(

@@ -16,7 +16,7 @@ LEVELS = (
     ('distributed',),
     ('layers',),
     ('precise', 'deploy', 'checkpoints', 'config'),
-    ('engine',),
+    ('engine', 'backbones'),
 )
 MODULES = sorted(PACKAGE.rglob('*.py'))
 

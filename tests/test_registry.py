@@ -7,10 +7,11 @@ import sys
 import pytest
 
 ORDERS = ('mmnorm mmdet mmseg', 'mmseg mmnorm mmdet', 'mmdet mmseg mmnorm')
+ORDERS += ('mmpretrain mmnorm mmdet mmseg',)
 BUILD = """
 from mmengine.registry import DefaultScope
 from mmcv.cnn import build_norm_layer
-for scope in ('mmdet', 'mmseg', 'mmengine'):
+for scope in ('mmdet', 'mmseg', 'mmpretrain', 'mmengine'):
     with DefaultScope.overwrite_default_scope(scope):
         for name in {names}:
             layer = build_norm_layer(dict(type=name), 64)[1]

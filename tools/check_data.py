@@ -17,7 +17,9 @@ HEADER = ('split', 'type', 'what', 'path', 'status', 'details')
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
+    parser.add_argument(
+        'config', help='a path, or mmdet::..., mmseg::... or mmpretrain::...'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -13,7 +13,9 @@ from mmnorm.engine.runner.launch import fail
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
+    parser.add_argument(
+        'config', help='a path, or mmdet::..., mmseg::... or mmpretrain::...'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',

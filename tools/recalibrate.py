@@ -37,7 +37,9 @@ SHOWN = 10
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
+    parser.add_argument(
+        'config', help='a path, or mmdet::..., mmseg::... or mmpretrain::...'
+    )
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument('out', help='checkpoint to write')
     parser.add_argument(

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Evaluate a checkpoint of mmdet or mmseg with the metric of its config."""
+"""Evaluate a checkpoint with the metric of its config."""
 
 import argparse
 import copy
@@ -37,7 +37,9 @@ KEYS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
+    parser.add_argument(
+        'config', help='a path, or mmdet::..., mmseg::... or mmpretrain::...'
+    )
     parser.add_argument('checkpoint', help='path of the checkpoint')
     add_common_arguments(parser)
     parser.add_argument('--out', help='.pkl file to dump predictions to')
@@ -115,9 +117,13 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
             f'--show and --show-dir need default_hooks.visualization and '
             f'visualizer in {args.config!r}'
         )
-    hook.draw = True
     hook.show = args.show
     hook.wait_time = args.wait_time
+    if hook.type == 'VisualizationHook':  # that of mmpretrain
+        hook.enable = True
+        hook.out_dir = args.show_dir
+        return
+    hook.draw = True
     if args.show_dir is None:
         return
     if hook.type == 'SegVisualizationHook':

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Train a detector of mmdet or a segmenter of mmseg from a config."""
+"""Train a model of mmdet, mmseg or mmpretrain from a config."""
 
 import argparse
 import os
@@ -31,7 +31,9 @@ KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='a path, or mmdet::... or mmseg::...')
+    parser.add_argument(
+        'config', help='a path, or mmdet::..., mmseg::... or mmpretrain::...'
+    )
     add_common_arguments(parser)
     parser.add_argument(
         '--amp',

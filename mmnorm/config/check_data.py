@@ -24,7 +24,7 @@ from .data_files import (
     check_image,
     read_coco,
 )
-from .errors import ConfigError, raised_in
+from .errors import ConfigError, one_line, raised_in
 from .registered import registered
 
 SPLITS = ('train', 'val', 'test')
@@ -33,6 +33,9 @@ SECTIONS = {
     'COCOStuffDataset': 'COCO-Stuff164k',
     'CityscapesDataset': 'Cityscapes',
     'PascalVOCDataset': 'VOC 2012 with SBD',
+    'ImageNet': 'ImageNet',
+    'CIFAR10': 'CIFAR',
+    'CIFAR100': 'CIFAR',
 }
 OWN = 'Your own data'
 MINI = 'Mini data sets'
@@ -140,11 +143,15 @@ def _section(cls: type[BaseDataset], node: dict) -> str:
 
 def _dataset_findings(dataset: BaseDataset, split: str) -> Iterator[Finding]:
     # Attributes tell the classes apart, because a user may have installed
-    # mmdet or mmseg only.
+    # only one of mmdet, mmseg and mmpretrain.
     if hasattr(dataset, 'COCOAPI'):
         yield from _coco_findings(dataset, split)
     elif hasattr(dataset, 'reduce_zero_label'):
         yield from _segmentation_findings(dataset)
+    elif hasattr(dataset, 'extensions'):
+        yield from _image_folder_findings(dataset)
+    elif hasattr(dataset, 'tgz_md5'):
+        yield from _cifar_findings(dataset)
     else:
         if path := dataset.ann_file:
             yield 'annotations', path, *check_file(path)
@@ -188,6 +195,33 @@ def _segmentation_findings(dataset: BaseDataset) -> Iterator[Finding]:
         if key in prefix:
             files = None if images is None else [Path(i[key]) for i in images]
             yield role, prefix[key], *check_folder(prefix[key], files, check)
+
+
+def _image_folder_findings(dataset: BaseDataset) -> Iterator[Finding]:
+    names, folder = dataset.ann_file, dataset.data_prefix['img_path']
+    status, details = check_file(names) if names else ('found', '')
+    if names:
+        yield 'list', names, status, details
+    files = None
+    if status == 'found' and isdir(folder):
+        try:
+            files = [Path(i['img_path']) for i in dataset.load_data_list()]
+        except (AssertionError, RuntimeError, ValueError) as error:
+            yield 'images', folder, 'broken', one_line(error)
+            return
+    yield 'images', folder, *check_folder(folder, files, check_image)
+
+
+def _cifar_findings(dataset: BaseDataset) -> Iterator[Finding]:
+    folder = Path(dataset.data_prefix['root'], dataset.base_folder)
+    files = [*dataset.train_list, *dataset.test_list]
+    absent = [name for name, _ in files if not (folder / name).is_file()]
+    verdict = 'found', f'{len(files)} files'
+    if absent:
+        verdict = 'missing', f'{len(absent)} of {len(files)}: {absent[0]}'
+    elif not dataset._check_integrity():
+        verdict = 'broken', 'a file is not the published one'
+    yield 'images', str(folder), *verdict
 
 
 def _label_fault(dataset: BaseDataset, file: Path) -> str | None:

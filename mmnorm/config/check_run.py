@@ -28,15 +28,23 @@ def run_error(
             return f'the config has no {key}'
         if not isinstance(value, (dict, list)):
             return f'{key} is {value!r}: set it to a dict'
-    return layer_type_error(cfg) or _annotation_error(cfg, splits)
+    return layer_type_error(cfg) or _data_error(cfg, splits)
 
 
-def _annotation_error(cfg: Config, splits: tuple[str, ...]) -> str | None:
+def _data_error(cfg: Config, splits: tuple[str, ...]) -> str | None:
     for split in splits:
         for dataset in _datasets(cfg.get(f'{split}_dataloader')):
-            if not dataset['ann_file']:
+            root = dataset.get('data_root') or ''
+            if not dataset.get('ann_file'):
+                # Some data sets list their images themselves.
+                if root and '://' not in root and not Path(root).is_dir():
+                    return (
+                        f'{split}_dataloader.dataset.data_root: {root!r} is '
+                        'not a folder: prepare the dataset, or set data_root '
+                        'to where it is'
+                    )
                 continue
-            path = Path(dataset.get('data_root') or '') / dataset['ann_file']
+            path = Path(root) / dataset['ann_file']
             key = f'{split}_dataloader.dataset.ann_file'
             if not path.is_file():
                 return (
@@ -56,7 +64,7 @@ def _annotation_error(cfg: Config, splits: tuple[str, ...]) -> str | None:
 def _datasets(node: object) -> Iterator[dict]:
     # Wrappers such as RepeatDataset and ConcatDataset hold data sets.
     if isinstance(node, dict):
-        if 'ann_file' in node:
+        if 'ann_file' in node or 'data_root' in node:
             yield node
         for value in node.values():
             yield from _datasets(value)

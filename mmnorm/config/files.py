@@ -28,7 +28,8 @@ def find_config(name: str) -> Path:
     """Return the file of a config.
 
     Args:
-        name: A path, or ``mmdet::...`` or ``mmseg::...``.
+        name: A path, or ``mmdet::...``, ``mmseg::...`` or
+            ``mmpretrain::...``.
 
     Raises:
         ConfigError: If there is no such file.
@@ -51,7 +52,8 @@ def read_config(name: str, options: dict | None = None) -> Config:
     """Read a config and override settings of it.
 
     Args:
-        name: A path, or ``mmdet::...`` or ``mmseg::...``.
+        name: A path, or ``mmdet::...``, ``mmseg::...`` or
+            ``mmpretrain::...``.
         options: Values by dotted keys.
 
     Raises:

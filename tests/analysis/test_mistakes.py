@@ -97,7 +97,10 @@ def test_own_configs_have_none(path):
             53,
         ),
         (
-            {'model.backbone.norm_cfg': FROZEN, 'model.backbone.init_cfg': None},
+            {
+                'model.backbone.norm_cfg': FROZEN,
+                'model.backbone.init_cfg': None,
+            },
             '11 torch BatchNorm2d of backbone are frozen, and no weights are',
             'model.backbone.frozen_stages=-1',
             11,

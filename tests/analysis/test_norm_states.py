@@ -75,8 +75,8 @@ def test_what_a_state_says_is_what_the_norm_does(kind, training):
     state = state_of(norm)
     uneven_loss(norm(x)[0, 0]).backward()
     # BCN reads the batch through its estimates.
-    others = bool(x.grad[1:].any())
-    assert others == ('batch' in state.statistics or (kind is BCN and training))
+    reads = 'batch' in state.statistics or (kind is BCN and training)
+    assert bool(x.grad[1:].any()) == reads
     moved = any(
         not torch.equal(buffer, before[key])
         for key, buffer in norm.named_buffers()

@@ -63,3 +63,18 @@ def test_annotations(cfg, tmp_path, text, why):
     assert error.startswith("train_dataloader.dataset.ann_file: '")
     assert why in error
     assert run_error(cfg, KEYS, ('val',)) is None
+
+
+def test_data_without_a_list(cfg, tmp_path):
+    dataset = dict(data_root=str(tmp_path / 'imagenet'), split='val')
+    cfg.val_dataloader = dict(dataset=dataset)
+    error = run_error(cfg, KEYS, ('val',))
+    assert error == (
+        f"val_dataloader.dataset.data_root: '{tmp_path}/imagenet' is not a "
+        'folder: prepare the dataset, or set data_root to where it is'
+    )
+    (tmp_path / 'imagenet').mkdir()
+    assert run_error(cfg, KEYS, ('val',)) is None
+    dataset['data_root'] = 's3://bucket/imagenet'
+    cfg.val_dataloader = dict(dataset=dataset)
+    assert run_error(cfg, KEYS, ('val',)) is None

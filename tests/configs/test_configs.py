@@ -13,9 +13,9 @@ from torch.nn import BatchNorm2d
 from mmnorm import ConvWS, layers
 from mmnorm.config.apply_norm import NORMS as EVERY_NORM
 
-from .zoo import RATES, ROOT, Name, build, momenta
+from .zoo import CLASSIFIERS, RATES, ROOT, Name, build, momenta
 
-CONFIGS = sorted(ROOT.glob('[!_]*/*.py'))
+CONFIGS = sorted({*ROOT.glob('[!_]*/*.py')} - {*CLASSIFIERS})
 NORMS = {norm.lower(): getattr(layers, norm) for norm in EVERY_NORM}
 EPOCHS = {'1x': 12, '2x': 24, 'scratch-6x': 73, '3e': 3, '': 8}
 ROOTS = {

@@ -1,7 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The tests of the configs share the meaning of a name and build models.
 
-Names are ``architecture_backbone[_neck]_norms_training_data``.
+Names are ``architecture_backbone[_neck]_norms_training_data``, and
+``backbone_norms_training_data`` for a classifier.
 """
 
 import re
@@ -16,6 +17,7 @@ from torch.nn import Module
 from mmnorm import BCN
 
 ROOT = Path(__file__).parents[2] / 'configs'
+CLASSIFIERS = sorted(ROOT.glob('[!_]*/resnet*.py'))
 # mmdet and mmseg have these learning rates per image.
 RATES = {
     'coco': 0.02 / 16,
@@ -41,21 +43,30 @@ class Name(NamedTuple):
 
     @classmethod
     def parse(cls, stem: str) -> 'Name':
-        architecture, backbone, *_, norms, training, data = stem.split('_')
+        *network, norms, training, data = stem.split('_')
+        architecture, backbone = (network * 2)[:2]
         norm, *options = norms.removesuffix('-all').split('-')
         if backbone.endswith('-ws'):
             options.append('ws')
         batch, _, schedule = training.partition('-')
         gpus, per_gpu = map(int, batch.split('xb'))
-        depth = int(re.match(r'r(\d+)', backbone)[1])
+        depth = int(re.match(r'r(?:esnet)?(\d+)', backbone)[1])
         rest = gpus, per_gpu, schedule, data
         return cls(architecture, depth, norm, tuple(options), *rest)
 
 
+def path_of(name: str) -> Path:
+    """Return the config of a name."""
+    (path,) = ROOT.glob(f'[!_]*/{name}.py')
+    return path
+
+
 def build(cfg: Config) -> Module:
-    """Build a model without memory or time for weights."""
+    """Build a model, if possible without memory or time for weights."""
     scope = DefaultScope.overwrite_default_scope(cfg.default_scope)
-    with scope, torch.device('meta'):
+    # The ResNet of mmpretrain reads numbers from a tensor.
+    is_read = cfg.default_scope == 'mmpretrain'
+    with scope, torch.device('cpu' if is_read else 'meta'):
         return MODELS.build(cfg.model)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from tests.models import make_model
 from tests.paths import CONFIG, ROOT
 
-MINI = {path.stem: path for path in (ROOT / 'configs/mini').glob('*.py')}
+MINI = {p.stem: p for p in (ROOT / 'configs/mini').glob('*_mini-c*.py')}
 TOOL = 'export.py'
 SEGMENTER = 'deeplabv3_r18-d8-ws_bcn-all_1xb1-2k_mini-cityscapes'
 

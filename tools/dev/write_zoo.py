@@ -20,23 +20,30 @@ from mmengine.config import Config
 from studies.page import replace_marked
 
 Results = dict[str, dict]  # by the name of a config
-Papers = dict[str, dict]  # by the name of a norm
+Papers = dict[str, dict]  # by the name of a collection
 
 ROOT = Path(__file__).parents[2]
 # The folder of recipes for each architecture, and the metric of each task.
 BOXES = {'Object Detection': 'box AP'}
 SEGMENTS = {'Semantic Segmentation': 'mIoU'}
+CLASSES = {'Image Classification': 'top-1 accuracy'}
 ARCHITECTURES = {
     'faster-rcnn': ('detection', BOXES),
     'mask-rcnn': ('instance', BOXES | {'Instance Segmentation': 'mask AP'}),
     'deeplabv3': ('semantic', SEGMENTS),
     'deeplabv3plus': ('semantic', SEGMENTS),
+    'resnet50': ('classification', CLASSES),
+    'resnet101': ('classification', CLASSES),
+    'resnet110': ('classification', CLASSES),
 }
 DATA = {
     'coco': 'COCO',
     'cityscapes': 'Cityscapes',
     'coco-stuff164k': 'COCO-Stuff 164k',
     'voc12aug': 'Pascal VOC 2012 + Aug',
+    'imagenet': 'ImageNet-1k',
+    'cifar10': 'CIFAR-10',
+    'cifar100': 'CIFAR-100',
 }
 LEAF = """\
 {arithmetic}_base_ = [
@@ -55,7 +62,7 @@ class Leaf(NamedTuple):
     folder: str
     model: str
     recipe: str
-    norm: str
+    collection: str
     metrics: dict[str, str]  # of each task
 
     @property
@@ -111,7 +118,7 @@ def make_row(leaf: Leaf, trained: dict[str, float]) -> dict:
     ]
     return {
         'Name': leaf.name,
-        'In Collection': f'mmnorm {leaf.norm}',
+        'In Collection': f'mmnorm {leaf.collection}',
         'Config': leaf.path,
         'Metadata': length | {'Batch Size': cfg.auto_scale_lr.base_batch_size},
         'Results': results,
@@ -119,14 +126,14 @@ def make_row(leaf: Leaf, trained: dict[str, float]) -> dict:
 
 
 def make_metafile(folder: str, papers: Papers, rows: list[dict]) -> str:
-    """Return the metafile of a folder, with a collection for each norm."""
+    """Return the metafile of a folder, with a collection for each paper."""
     collections = [
         {
-            'Name': f'mmnorm {norm}',
+            'Name': f'mmnorm {name}',
             'Paper': paper,
             'README': f'{folder}/README.md',
         }
-        for norm, paper in papers.items()
+        for name, paper in papers.items()
     ]
     content = {'Collections': collections, 'Models': rows}
     return yaml.safe_dump(content, sort_keys=False, width=79)
@@ -164,13 +171,17 @@ def read(name: str) -> dict:
     return yaml.safe_load((ROOT / 'configs' / name).read_text())
 
 
-def list_leafs(folder: str, models: dict[str, list[str]]) -> list[Leaf]:
+def list_leafs(
+    folder: str, papers: Papers, models: dict[str, list[str]]
+) -> list[Leaf]:
     """Return the configs of a folder, whose models and recipes exist."""
     leafs = []
     for model, recipes in models.items():
         architecture, *_, norms = model.split('_')
         where, metrics = ARCHITECTURES[architecture]
+        # A folder has a collection per norm, or one of its own name.
         norm = norms.split('-')[0]
+        collection = norm if norm in papers else Path(folder).name
         for recipe in recipes:
             name = f'{model}_{recipe}'
             bases = (
@@ -180,7 +191,7 @@ def list_leafs(folder: str, models: dict[str, list[str]]) -> list[Leaf]:
             for base in bases:
                 if not (ROOT / base).is_file():
                     sys.exit(f'configs/zoo.yml: {name} needs {base}; write it')
-            leafs.append(Leaf(name, folder, *bases, norm, metrics))
+            leafs.append(Leaf(name, folder, *bases, collection, metrics))
     return leafs
 
 
@@ -191,8 +202,9 @@ def make_files(trained: Results) -> dict[str, str]:
     names: set[str] = set()
     for key, content in read('zoo.yml').items():
         folder = f'configs/{key}'
-        leafs = list_leafs(folder, content['models'])
-        if unknown := {leaf.norm for leaf in leafs} - content['papers'].keys():
+        papers = content['papers']
+        leafs = list_leafs(folder, papers, content['models'])
+        if unknown := {leaf.collection for leaf in leafs} - papers.keys():
             sys.exit(
                 f'configs/zoo.yml: {key} has no paper for '
                 f'{", ".join(sorted(unknown))}; add its title and its URL'
@@ -200,7 +212,7 @@ def make_files(trained: Results) -> dict[str, str]:
         names |= {leaf.name for leaf in leafs}
         files |= {leaf.path: make_leaf(leaf) for leaf in leafs}
         rows = [make_row(leaf, trained.get(leaf.name, {})) for leaf in leafs]
-        meta = make_metafile(folder, content['papers'], rows)
+        meta = make_metafile(folder, papers, rows)
         files[f'{folder}/metafile.yml'] = meta
         page = f'{folder}/README.md'
         text = make_tables(leafs, rows, published, trained)

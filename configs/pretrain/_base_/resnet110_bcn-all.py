@@ -1,0 +1,6 @@
+_base_ = '../../_base_/models/resnet110_cifar.py'
+
+# The smallest stage has 16 channels. Its groups have 2 channels with 8 groups,
+# as those of ResNet-50 have with 32 groups.
+norm_cfg = dict(type='mmnorm.BCN', num_groups=8, estimate=False)
+model = dict(backbone=dict(norm_cfg=norm_cfg))
