@@ -12,7 +12,7 @@ from mmnorm.layers import BCN, MABN
 
 
 class NormState(NamedTuple):
-    """What a norm is and does in the state that its model is in.
+    """The state of a norm, in the state that its model is in.
 
     Attributes:
         name: The name of the layer in the model.
@@ -133,7 +133,7 @@ def statistics_of(norm: nn.Module) -> str:
         if norm.estimate:
             of_batch = 'running'
         return f'{of_batch} + image'
-    # Of an instance norm of torch, running statistics serve evaluation.
+    # Instance norms of torch use running statistics in evaluation only.
     if type(norm).__module__.startswith('torch.nn.modules.instancenorm'):
         return 'image' if stats.training else 'running'
     mixes = hasattr(norm, 'mean_weight') or hasattr(norm, 'v')

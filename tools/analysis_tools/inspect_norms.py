@@ -80,7 +80,7 @@ def optimizer_of(model: nn.Module, cfg: Config) -> Optimizer | None:
     """Build the optimizer of a config, if it has one."""
     if not isinstance(cfg.get('optim_wrapper'), dict):
         return None
-    # What a step does besides, as mixed precision, may need a GPU.
+    # The rest of a step, as mixed precision, may need a GPU.
     keys = ('optimizer', 'paramwise_cfg', 'constructor')
     wrapper = {k: cfg.optim_wrapper[k] for k in keys if k in cfg.optim_wrapper}
     scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
