@@ -26,6 +26,7 @@ from .layers import (
     ConvWS,
     EvoNormB0,
     EvoNormS0,
+    ScaledConvWS,
     SyncBN,
 )
 from .layers.recomputation import record_checkpoints
@@ -50,6 +51,7 @@ __all__ = [
     'FuseNormActHook',
     'RecalibrateHook',
     'RepeatableHook',
+    'ScaledConvWS',
     'SparseSwitchHook',
     'StepSync',
     'StepSyncHook',

@@ -11,6 +11,7 @@ from .group_norm import GN
 from .instance_norm import IN
 from .layer_norm import LN
 from .moving_average_batch_norm import MABN
+from .scaled_weight_standardization import ScaledConvWS
 from .sparse_switchable_norm import SSN
 from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
@@ -32,5 +33,6 @@ __all__ = [
     'ConvWS',
     'EvoNormB0',
     'EvoNormS0',
+    'ScaledConvWS',
     'SyncBN',
 ]
