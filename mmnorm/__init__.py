@@ -4,6 +4,7 @@
 from .deploy.fuse_norm_act import fuse_norm_act
 from .distributed.step_sync import StepSync
 from .engine.hooks import (
+    ENormHook,
     FuseNormActHook,
     RecalibrateHook,
     RepeatableHook,
@@ -46,6 +47,7 @@ __all__ = [
     'SSN',
     'ConvWC',
     'ConvWS',
+    'ENormHook',
     'EvoNormB0',
     'EvoNormS0',
     'FuseNormActHook',
