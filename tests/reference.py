@@ -191,6 +191,11 @@ def with_batch_gradient(layer, xs, mean, var, zs):
     return mixed
 
 
+def ic(layer, xs):
+    """Compute the layer without dropout."""
+    return sync_bn(layer.bn, xs)
+
+
 def frn(layer, xs):
     eps = layer.eps
     if layer.learned_eps is not None:

@@ -105,18 +105,19 @@ def check_choice(
         _refuse(name, value, ' or '.join(map(repr, choices)))
 
 
-def check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float, cfg: str = 'norm_cfg') -> None:
     """Check an argument that is a share.
 
     Args:
         name: Name of the argument.
         value: A number from 0 to 1.
+        cfg: The key of the config that holds the argument.
 
     Raises:
         ValueError: If it is none.
     """
     if not _is_number(value) or not 0 <= value <= 1:
-        _refuse(name, value, 'a number from 0 to 1')
+        _refuse(name, value, 'a number from 0 to 1', cfg)
 
 
 def check_least(
