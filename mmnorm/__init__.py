@@ -34,6 +34,7 @@ from .layers import (
 )
 from .layers.recomputation import record_checkpoints
 from .registry import register_bare_names
+from .transforms import AmplitudePhaseRecombination
 
 __version__ = '0.1.0'
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     'MABN',
     'SN',
     'SSN',
+    'AmplitudePhaseRecombination',
     'ConvIC',
     'ConvWC',
     'ConvWS',

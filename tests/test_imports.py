@@ -15,7 +15,7 @@ LEVELS = (
     ('functional',),
     ('distributed',),
     ('layers',),
-    ('precise', 'deploy', 'checkpoints', 'config'),
+    ('precise', 'deploy', 'checkpoints', 'config', 'transforms'),
     ('engine',),
 )
 MODULES = sorted(PACKAGE.rglob('*.py'))

@@ -41,6 +41,18 @@ def test_scoped_names_need_no_import():
     run(BUILD.format(names=[f'mmnorm.{name}' for name in names]))
 
 
+def test_scoped_hooks_and_transforms_need_no_import():
+    run(
+        'from mmengine.registry import HOOKS, TRANSFORMS, DefaultScope\n'
+        'import mmdet, mmseg\n'
+        "for scope in ('mmdet', 'mmseg'):\n"
+        '    with DefaultScope.overwrite_default_scope(scope):\n'
+        "        HOOKS.build(dict(type='mmnorm.ENormHook'))\n"
+        "        name = 'mmnorm.AmplitudePhaseRecombination'\n"
+        '        TRANSFORMS.build(dict(type=name))\n'
+    )
+
+
 def test_other_bare_names_stay_those_of_torch():
     run(
         'import mmnorm\n'
