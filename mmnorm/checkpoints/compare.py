@@ -129,9 +129,9 @@ def standardization_warnings(
 
 def _form(conv: nn.Module) -> tuple[bool | None, bool | None]:
     """Return whether the variance is unbiased, and eps inside the root."""
-    # The convolutions of mmcv have one form each.
-    forms = {'ConvWS2d': (True, False), 'ConvAWS2d': (True, True)}
-    own = (
-        getattr(conv, name, None) for name in ('unbiased', 'eps_inside_root')
-    )
-    return forms.get(type(conv).__name__, tuple(own))
+    if type(conv).__name__ == 'ConvWS2d':  # mmcv has one form
+        return True, False
+    # ConvAWS2d of mmcv keeps the filters of a plain checkpoint as they are.
+    names = 'unbiased', 'eps_inside_root'
+    unbiased, eps_inside_root = (getattr(conv, n, None) for n in names)
+    return unbiased, eps_inside_root

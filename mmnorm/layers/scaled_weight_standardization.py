@@ -33,7 +33,9 @@ class ScaledConvWS(nn.Conv2d):
     authors' code in JAX divides by :math:`\sqrt{\max(n \sigma^2, 10^{-4})}`
     instead, and multiplies by :math:`\gamma` behind the activation. A network
     without norms also needs the scaled residual branches of the papers, which
-    no ``conv_cfg`` provides.
+    no ``conv_cfg`` provides. The authors train gains and biases without
+    weight decay, as ``paramwise_cfg=dict(bias_decay_mult=0.0,
+    custom_keys=dict(gain=dict(decay_mult=0.0)))`` does.
 
     Args:
         in_channels: Channels of the input.

@@ -40,6 +40,10 @@ class ConvWS(nn.Conv2d):
     channels do not, so a model takes the form that its checkpoint was trained
     with.
 
+    ConvAWS of mmcv also multiplies by buffers and adds them. It sets them
+    such that a checkpoint of plain convolutions keeps its filters. This layer
+    has no such buffers.
+
     The state dict is that of :class:`torch.nn.Conv2d`. This layer reads the
     weights once forward and once backward, where mmcv reads them once per
     operator. A fan-in of 1 gives 0, where mmcv gives NaN. A norm has to
