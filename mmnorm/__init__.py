@@ -4,6 +4,7 @@
 from .deploy.fuse_norm_act import fuse_norm_act
 from .distributed.step_sync import StepSync
 from .engine.hooks import (
+    ENormHook,
     FuseNormActHook,
     RecalibrateHook,
     RepeatableHook,
@@ -17,19 +18,23 @@ from .layers import (
     BRN,
     FRN,
     GN,
+    IC,
     IN,
     LN,
     MABN,
     SN,
     SSN,
+    ConvIC,
     ConvWC,
     ConvWS,
     EvoNormB0,
     EvoNormS0,
+    ScaledConvWS,
     SyncBN,
 )
 from .layers.recomputation import record_checkpoints
 from .registry import register_bare_names
+from .transforms import AmplitudePhaseRecombination
 
 __version__ = '0.1.0'
 __all__ = [
@@ -38,18 +43,23 @@ __all__ = [
     'BRN',
     'FRN',
     'GN',
+    'IC',
     'IN',
     'LN',
     'MABN',
     'SN',
     'SSN',
+    'AmplitudePhaseRecombination',
+    'ConvIC',
     'ConvWC',
     'ConvWS',
+    'ENormHook',
     'EvoNormB0',
     'EvoNormS0',
     'FuseNormActHook',
     'RecalibrateHook',
     'RepeatableHook',
+    'ScaledConvWS',
     'SparseSwitchHook',
     'StepSync',
     'StepSyncHook',

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import Registry
 
 MODELS = Registry(
@@ -22,6 +23,12 @@ HOOKS = Registry(
     parent=ROOT_HOOKS,
     scope='mmnorm',
     locations=['mmnorm.engine.hooks'],
+)
+TRANSFORMS = Registry(
+    'transform',
+    parent=ROOT_TRANSFORMS,
+    scope='mmnorm',
+    locations=['mmnorm.transforms'],
 )
 
 # mmcv registers its own GN when it is imported, and raises an error if the

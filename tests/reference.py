@@ -82,6 +82,19 @@ def update_estimates(layer: nn.Module, xs: Batches):
     return copy_running(stats)
 
 
+def standardize_weight(weight, eps, unbiased, eps_inside_root, gain=1.0):
+    """Standardize each filter by itself, in float64."""
+    filters = []
+    for kernel in weight.double():
+        offset = kernel - kernel.mean()
+        count = offset.numel() - unbiased
+        var = offset.square().sum() / count
+        std = (var + eps).sqrt() if eps_inside_root else var.sqrt() + eps
+        filters.append(offset / std)
+    gain = torch.as_tensor(gain).reshape(-1, *[1] * (weight.dim() - 1))
+    return torch.stack(filters) * gain
+
+
 def gn(layer, xs):
     return [
         group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps)
@@ -176,6 +189,11 @@ def with_batch_gradient(layer, xs, mean, var, zs):
             other = torch.cat(other)
         mixed.append(share * other + (1 - share) * z)
     return mixed
+
+
+def ic(layer, xs):
+    """Compute the layer without dropout."""
+    return sync_bn(layer.bn, xs)
 
 
 def frn(layer, xs):

@@ -15,7 +15,8 @@ LEVELS = (
     ('functional',),
     ('distributed',),
     ('layers',),
-    ('precise', 'deploy', 'checkpoints', 'config'),
+    ('precise', 'deploy', 'checkpoints', 'config', 'transforms'),
+    ('analysis',),
     ('engine', 'backbones'),
 )
 MODULES = sorted(PACKAGE.rglob('*.py'))

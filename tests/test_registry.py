@@ -38,8 +38,20 @@ def test_bare_names_in_any_order_of_imports(order):
 
 def test_scoped_names_need_no_import():
     names = ('BCN', 'BN', 'BRN', 'EvoNormB0', 'EvoNormS0', 'FRN')
-    names += ('GN', 'IN', 'LN', 'MABN', 'SN', 'SSN', 'SyncBN')
+    names += ('GN', 'IC', 'IN', 'LN', 'MABN', 'SN', 'SSN', 'SyncBN')
     run(BUILD.format(names=[f'mmnorm.{name}' for name in names]))
+
+
+def test_scoped_hooks_and_transforms_need_no_import():
+    run(
+        'from mmengine.registry import HOOKS, TRANSFORMS, DefaultScope\n'
+        'import mmdet, mmseg\n'
+        "for scope in ('mmdet', 'mmseg'):\n"
+        '    with DefaultScope.overwrite_default_scope(scope):\n'
+        "        HOOKS.build(dict(type='mmnorm.ENormHook'))\n"
+        "        name = 'mmnorm.AmplitudePhaseRecombination'\n"
+        '        TRANSFORMS.build(dict(type=name))\n'
+    )
 
 
 def test_other_bare_names_stay_those_of_torch():

@@ -111,8 +111,9 @@ def compare(
     print(f'unexpected: {shortened(comparison.unexpected)}')
     if comparison.mismatched:
         print(f'other shapes: {shortened(comparison.mismatched)}')
+    chosen = FORMATS[format_name]
     for text in standardization_warnings(
-        model, comparison.matched, FORMATS[format_name].standardized
+        model, comparison.matched, chosen.standardized, chosen.eps_inside_root
     ):
         print(f'warning: {text}')
 

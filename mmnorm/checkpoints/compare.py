@@ -9,6 +9,8 @@ from torch import nn
 from .convert.resnet import State
 from .convert.weight_standardization import looks_standardized
 
+STANDARDIZING = ('ConvWS', 'ScaledConvWS', 'ConvWS2d', 'ConvAWS2d')
+
 
 class Comparison(NamedTuple):
     """Keys of a model and of a state dict, as the layers see them.
@@ -64,7 +66,10 @@ def load(model: nn.Module, state: State) -> Comparison:
 
 
 def standardization_warnings(
-    model: nn.Module, matched: list[str], standardized: bool
+    model: nn.Module,
+    matched: list[str],
+    standardized: bool,
+    eps_inside_root: bool = False,
 ) -> list[str]:
     """Warn of filters that the model uses otherwise than they were trained.
 
@@ -72,6 +77,8 @@ def standardization_warnings(
         model: A model with the loaded filters.
         matched: Keys that were loaded.
         standardized: Whether they were trained with weight standardization.
+        eps_inside_root: Whether they are for the form of it that has the
+            epsilon inside the root.
     """
     loaded = {
         name: module
@@ -81,7 +88,7 @@ def standardization_warnings(
     standardizing = {
         name: module
         for name, module in loaded.items()
-        if type(module).__name__ in ('ConvWS', 'ConvWS2d', 'ConvAWS2d')
+        if type(module).__name__ in STANDARDIZING
     }
     warnings = []
     filters = (conv.weight.data for conv in standardizing.values())
@@ -90,6 +97,19 @@ def standardization_warnings(
             f'{len(standardizing)} convolutions of the model standardize '
             'weights that were trained without weight standardization, as '
             'the means of the filters show'
+        )
+    others = [
+        name
+        for name, conv in standardizing.items()
+        if _form(conv) != (True, eps_inside_root)
+    ]
+    if standardized and others:
+        option = f', eps_inside_root={eps_inside_root}'
+        warnings.append(
+            f'{len(others)} convolutions of the model, the first of them '
+            f'{others[0]}, standardize weights by another formula than that '
+            'of the file: set conv_cfg=dict('
+            f"type='mmnorm.ConvWS'{option if eps_inside_root else ''})"
         )
     # A convolution with a bias, as the classifier of DeepLab, has no norm
     # behind it.
@@ -105,3 +125,13 @@ def standardization_warnings(
             "weight standardization: set conv_cfg=dict(type='mmnorm.ConvWS')"
         )
     return warnings
+
+
+def _form(conv: nn.Module) -> tuple[bool | None, bool | None]:
+    """Return whether the variance is unbiased, and eps inside the root."""
+    if type(conv).__name__ == 'ConvWS2d':  # mmcv has one form
+        return True, False
+    # ConvAWS2d of mmcv keeps the filters of a plain checkpoint as they are.
+    names = 'unbiased', 'eps_inside_root'
+    unbiased, eps_inside_root = (getattr(conv, n, None) for n in names)
+    return unbiased, eps_inside_root

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from mmnorm.functional import normalize
 from mmnorm.layers import BCN, GN
 
 from .producers import Producers, find_producers
 
 # Classes whose forward is known, by name, because mmcv may be missing. A
 # subclass is not among them, because its forward may differ.
-WS = {
+OWN_WS = {
+    'mmnorm.layers.scaled_weight_standardization.ScaledConvWS',
     'mmnorm.layers.weight_standardization.ConvWS',
+}
+WS = OWN_WS | {
     'mmcv.cnn.bricks.conv_ws.ConvWS2d',
     'mmcv.cnn.bricks.conv_ws.ConvAWS2d',
 }
@@ -63,8 +65,9 @@ class Folds(NamedTuple):
 def fold(model: nn.Module, *args: Any, **kwargs: Any) -> Folds:
     r"""Fold what is constant in evaluation into the convolutions, in place.
 
-    Standardized weights become plain weights: ``ConvWS`` of mmnorm and mmcv
-    and ``ConvAWS`` of mmcv become ``nn.Conv2d``. A batch norm with running
+    Standardized weights become plain weights: ``ConvWS`` of mmnorm and
+    mmcv, ``ScaledConvWS`` of mmnorm and ``ConvAWS`` of mmcv become
+    ``nn.Conv2d``. A batch norm with running
     statistics goes into the convolution before it,
 
     .. math::
@@ -214,9 +217,8 @@ def _standardized(conv: nn.Module) -> Tensor:
     weight, name = conv.weight, _class_name(conv)
     if name.endswith('.ConvAWS2d'):
         return conv._get_weight(weight)
-    if name.endswith('.ConvWS'):
-        planes = weight.flatten(1)[None]
-        return normalize(planes, conv.coefficients).view_as(weight)
+    if name in OWN_WS:
+        return conv.standardized_weight()
     flat = weight.flatten(1)
     mean, std = flat.mean(1, keepdim=True), flat.std(1, keepdim=True)
     return ((flat - mean) / (std + conv.eps)).view_as(weight)
@@ -224,9 +226,11 @@ def _standardized(conv: nn.Module) -> Tensor:
 
 def _make_plain(conv: nn.Module) -> None:
     _set_parameter(conv, 'weight', _standardized(conv))
-    conv.__dict__.pop('eps', None)
+    for name in ('eps', 'unbiased', 'eps_inside_root', 'gamma'):
+        conv.__dict__.pop(name, None)
     for name in ('weight_gamma', 'weight_beta'):
         conv._buffers.pop(name, None)
+    conv._parameters.pop('gain', None)
     # The object stays the same, for its hooks and for other references.
     conv.__class__ = nn.Conv2d
 

@@ -12,6 +12,7 @@ from .coefficients import (
 )
 from .normalize import normalize
 from .sparsestmax import sparsestmax
+from .standardize_weight import standardize_weight
 
 __all__ = [
     'batch_channel_coefficients',
@@ -22,5 +23,6 @@ __all__ = [
     'normalize',
     'renormalized_coefficients',
     'sparsestmax',
+    'standardize_weight',
     'switchable_coefficients',
 ]

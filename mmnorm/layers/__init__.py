@@ -8,9 +8,12 @@ from .evonorm_b0 import EvoNormB0
 from .evonorm_s0 import EvoNormS0
 from .filter_response_norm import FRN
 from .group_norm import GN
+from .independent_component import IC
+from .independent_component_conv import ConvIC
 from .instance_norm import IN
 from .layer_norm import LN
 from .moving_average_batch_norm import MABN
+from .scaled_weight_standardization import ScaledConvWS
 from .sparse_switchable_norm import SSN
 from .switchable_norm import SN
 from .sync_batch_norm import SyncBN
@@ -23,14 +26,17 @@ __all__ = [
     'BRN',
     'FRN',
     'GN',
+    'IC',
     'IN',
     'LN',
     'SN',
     'SSN',
     'MABN',
+    'ConvIC',
     'ConvWC',
     'ConvWS',
     'EvoNormB0',
     'EvoNormS0',
+    'ScaledConvWS',
     'SyncBN',
 ]

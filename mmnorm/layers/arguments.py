@@ -21,8 +21,22 @@ def check_common(num_features: int, eps: float, **flags: bool) -> None:
         _refuse('num_features', num_features, 'a positive whole number')
     check_eps(eps)
     for name, value in flags.items():
-        if not isinstance(value, bool):
-            _refuse(name, value, 'True or False')
+        check_switch(name, value)
+
+
+def check_switch(name: str, value: bool, cfg: str = 'norm_cfg') -> None:
+    """Check an argument that is True or False.
+
+    Args:
+        name: Name of the argument.
+        value: What it is set to.
+        cfg: The key of the config that holds the argument.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if not isinstance(value, bool):
+        _refuse(name, value, 'True or False', cfg)
 
 
 def check_eps(eps: float, cfg: str = 'norm_cfg') -> None:
@@ -91,33 +105,37 @@ def check_choice(
         _refuse(name, value, ' or '.join(map(repr, choices)))
 
 
-def check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float, cfg: str = 'norm_cfg') -> None:
     """Check an argument that is a share.
 
     Args:
         name: Name of the argument.
         value: A number from 0 to 1.
+        cfg: The key of the config that holds the argument.
 
     Raises:
         ValueError: If it is none.
     """
     if not _is_number(value) or not 0 <= value <= 1:
-        _refuse(name, value, 'a number from 0 to 1')
+        _refuse(name, value, 'a number from 0 to 1', cfg)
 
 
-def check_least(name: str, value: float, least: float) -> None:
+def check_least(
+    name: str, value: float, least: float, cfg: str = 'norm_cfg'
+) -> None:
     """Check an argument that is a finite number with a lower limit.
 
     Args:
         name: Name of the argument.
         value: The number.
         least: The lower limit.
+        cfg: The key of the config that holds the argument.
 
     Raises:
         ValueError: If it is no such number.
     """
     if not _is_number(value) or not least <= value < float('inf'):
-        _refuse(name, value, f'a number of {least} or more')
+        _refuse(name, value, f'a number of {least} or more', cfg)
 
 
 def check_whole(name: str, value: int, least: int) -> None:

@@ -1,8 +1,12 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
+from functools import partial
+
+import pytest
 import torch
+from mmcv.cnn import ConvAWS2d, ConvWS2d
 from torch import nn
 
-from mmnorm import BCN, ConvWS
+from mmnorm import BCN, ConvWS, ScaledConvWS
 from mmnorm.checkpoints import load, standardization_warnings
 
 
@@ -69,6 +73,38 @@ def test_standardization():
         )
         assert len(warnings) == (expected is not None)
         assert expected is None or expected in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ('conv', 'inside', 'is_other'),
+    [
+        (ConvWS, False, False),
+        (ConvWS, True, True),
+        (partial(ConvWS, eps_inside_root=True), True, False),
+        (partial(ConvWS, eps_inside_root=True), False, True),
+        (partial(ConvWS, unbiased=False), False, True),
+        (ScaledConvWS, True, True),
+        (ConvWS2d, False, False),
+        (ConvWS2d, True, True),
+        (ConvAWS2d, True, True),  # its buffers undo the standardization
+    ],
+)
+def test_form_of_standardization(conv, inside, is_other):
+    target = convs(conv)
+    keys = [*target.state_dict()]
+    warnings = standardization_warnings(target, keys, True, inside)
+    assert len(warnings) == is_other
+    if warnings:
+        assert (
+            '3 convolutions of the model, the first of them 0, stan'
+            in (warnings[0])
+        )
+        assert warnings[0].endswith(
+            "dict(type='mmnorm.ConvWS', eps_inside_root=True)"
+            if inside
+            else "dict(type='mmnorm.ConvWS')"
+        )
+    assert standardization_warnings(target, keys, False, inside) == []
 
 
 def test_only_loaded_filters_count():

@@ -15,7 +15,15 @@ from mmengine.model.utils import revert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmnorm import BCN, GN, SN, ConvWS, SyncBN, fuse_norm_act
+from mmnorm import (
+    BCN,
+    GN,
+    SN,
+    ConvWS,
+    ScaledConvWS,
+    SyncBN,
+    fuse_norm_act,
+)
 from mmnorm.deploy.fold import Folds, fold
 from mmnorm.engine.runner.channels_last import use_channels_last
 from tests.models import Heads, make_model
@@ -30,6 +38,10 @@ CONVS = {
     ),
     'of mmcv': partial(Conv2d, stride=2),
     'ConvWS': partial(ConvWS, bias=False, dilation=2),
+    'ConvWS, epsilon in the root': partial(
+        ConvWS, unbiased=False, eps_inside_root=True
+    ),
+    'scaled ConvWS': partial(ScaledConvWS, gamma=1.7),
     'ConvWS of mmcv': ConvWS2d,
     'ConvAWS of mmcv': ConvAWS2d,
 }
@@ -100,7 +112,16 @@ def test_formula():
     torch.testing.assert_close(model[0].bias, bias)
 
 
-@pytest.mark.parametrize('conv', [ConvWS, ConvWS2d, ConvAWS2d])
+@pytest.mark.parametrize(
+    'conv',
+    [
+        ConvWS,
+        partial(ConvWS, eps_inside_root=True),
+        ScaledConvWS,
+        ConvWS2d,
+        ConvAWS2d,
+    ],
+)
 def test_weight_standardization_without_batch_norm(conv):
     """Weights fold without a run, and to the same bits in float32."""
     model = make(conv(C, C, 3), GN(C, 4)).float()
@@ -111,6 +132,8 @@ def test_weight_standardization_without_batch_norm(conv):
     assert folds.kept == {'1': 'its statistics are those of each image'}
     torch.testing.assert_close(model(x), before, rtol=0, atol=0)
     assert type(model[0]) is nn.Conv2d
+    assert set(model[0].state_dict()) == {'weight', 'bias'}
+    assert 'eps' not in repr(model[0])
 
 
 def test_shared_over_levels():

@@ -29,6 +29,7 @@ SYNCHRONIZED = (
     'BRN',
     'BRN schedule',
     'EvoNormB0',
+    'IC',
     'BCN estimate',
     'BCN constant estimate',
     'BCN batch',

@@ -13,6 +13,7 @@ from mmnorm import (
     BRN,
     FRN,
     GN,
+    IC,
     IN,
     LN,
     MABN,
@@ -68,6 +69,8 @@ LAYERS = {
         partial(BRN, momentum=0.3, start=2, r_steps=9, d_steps=5),
         reference.brn,
     ),
+    # Its dropout is random.
+    'IC': (partial(IC, p=0), reference.ic),
     'FRN': (FRN, reference.frn),
     'FRN learned eps': (partial(FRN, learn_eps=True), reference.frn),
     'EvoNormS0': (partial(EvoNormS0, num_groups=4), reference.evonorm_s0),
@@ -125,6 +128,7 @@ MOVING = ('MABN', 'MABN moving')
 NO_COEFFICIENT_KERNELS = (
     'BRN',
     'BRN schedule',
+    'IC',
     *MOVING,
     *IS_ACTIVATION,
     'SSN',

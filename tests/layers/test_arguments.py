@@ -9,6 +9,7 @@ from mmnorm import (
     BRN,
     FRN,
     GN,
+    IC,
     IN,
     LN,
     MABN,
@@ -29,6 +30,7 @@ NORMS = {
     'EvoNormS0': EvoNormS0,
     'FRN': FRN,
     'GN': GN,
+    'IC': IC,
     'IN': IN,
     'LN': LN,
     'MABN': MABN,
@@ -36,7 +38,7 @@ NORMS = {
     'SSN': SSN,
     'SyncBN': SyncBN,
 }
-GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'SN', 'SSN', 'SyncBN')
+GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'IC', 'SN', 'SSN', 'SyncBN')
 BATCH = ('BN', 'MABN', *GROUPED)
 DIVIDED = ('BCN', 'EvoNormS0', 'GN')
 # A row is an argument, its wrong values, and the layers that have it.
@@ -65,6 +67,7 @@ WRONG = (
     ('buffer_size', (0, 2.0, None, True), ('MABN',)),
     ('warmup_iters', (-1, '100'), ('MABN',)),
     ('renorm_iters', (-1, None), ('MABN',)),
+    ('p', (2, -0.1, '0.1', None, True), ('IC',)),
     ('use_bn', ('no', 0, None), ('SN', 'SSN')),
     ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )

@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 
-from mmnorm import BRN, GN, SyncBN
+from mmnorm import BRN, GN, IC, SyncBN
 
 from .cases import (
     CHANNELS,
@@ -29,6 +29,7 @@ BATCH_STATISTICS = (
     'BN',
     'BRN',
     'EvoNormB0',
+    'IC',
     'SyncBN',
     'SyncBN cumulative',
     'BCN batch',
@@ -202,7 +203,7 @@ def test_non_finite_never_enters_running_statistics(name):
 )
 def test_second_derivative_is_refused(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
-    if isinstance(layer, (GN, SyncBN)) and not isinstance(layer, BRN):
+    if isinstance(layer, (GN, IC, SyncBN)) and not isinstance(layer, BRN):
         # On maps, torch's own operator runs, which has a second derivative.
         x = make_input((2, CHANNELS))
     (grad,) = torch.autograd.grad(

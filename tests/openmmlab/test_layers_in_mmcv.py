@@ -9,9 +9,10 @@ from mmcv.cnn import build_conv_layer, build_norm_layer, fuse_conv_bn
 from mmcv.cnn.bricks.conv_ws import ConvWS2d
 from mmdet.models.backbones import ResNet
 from mmdet.models.backbones.resnet import BasicBlock
+from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mmnorm import BCN, ConvWS, SyncBN
+from mmnorm import BCN, ConvWS, ScaledConvWS, SyncBN
 from tests.layers.test_batch_channel_norm import make_bn
 
 
@@ -90,6 +91,34 @@ def test_bare_conv_ws_is_that_of_mmcv():
     assert type(build_conv_layer(dict(type='ConvWS'), 3, 8, 1)) is ConvWS2d
     ours = build_conv_layer(dict(type='mmnorm.ConvWS'), 3, 8, 1)
     assert type(ours) is ConvWS
+
+
+def test_forms_in_a_config():
+    form = dict(unbiased=False, eps_inside_root=True, eps=1e-6)
+    conv_cfg = dict(type='mmnorm.ConvWS', **form)
+    network = ResNet(18, conv_cfg=conv_cfg, norm_cfg=dict(type='mmnorm.GN'))
+    convs = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convs) == 20
+    assert all(vars(conv).items() >= form.items() for conv in convs)
+    network.init_weights()
+    network(torch.rand(1, 3, 64, 64))[-1].sum().backward()
+    assert convs[0].weight.grad.any()
+
+
+def test_no_decay_of_gains():
+    wrapper = build_optim_wrapper(
+        ScaledConvWS(3, 8, 1),
+        dict(
+            optimizer=dict(type='SGD', lr=0.1, weight_decay=0.1),
+            paramwise_cfg=dict(
+                bias_decay_mult=0.0,
+                custom_keys=dict(gain=dict(decay_mult=0.0)),
+            ),
+        ),
+    )
+    groups = wrapper.optimizer.param_groups
+    decays = [group['weight_decay'] for group in groups]
+    assert decays == [0.1, 0, 0]  # weight, bias, gain
 
 
 @pytest.mark.parametrize('norm', ['BCN', 'SN', 'GN', 'SyncBN'])

@@ -12,6 +12,7 @@ from .resnet import (
     Result,
     State,
     from_bcn_ws,
+    from_bcn_ws_root,
     from_bn,
     from_bn_to_gn,
     from_gn,
@@ -30,6 +31,8 @@ class Format(NamedTuple):
         config: The settings that a config needs for the converted weights.
         standardized: Whether the weights were trained with weight
             standardization.
+        eps_inside_root: Whether the converted weights are for a weight
+            standardization with the epsilon inside the root.
     """
 
     norm: str
@@ -37,6 +40,7 @@ class Format(NamedTuple):
     description: str
     config: str
     standardized: bool = False
+    eps_inside_root: bool = False
 
 
 class Converted(NamedTuple):
@@ -56,6 +60,7 @@ class Converted(NamedTuple):
 
 
 WS = "conv_cfg=dict(type='mmnorm.ConvWS')"
+WS_ROOT = "conv_cfg=dict(type='mmnorm.ConvWS', eps_inside_root=True)"
 BN_UNDER_GN = (
     'these weights were trained with the statistics of BN, but GN uses the '
     'statistics of each image: fine-tune the model, and expect less than '
@@ -85,6 +90,15 @@ FORMATS = {
         "the BCN authors' ResNets and ResNeXt for ImageNet, with WS",
         f"norm_cfg=dict(type='mmnorm.BCN'), {WS}",
         standardized=True,
+    ),
+    'bcn-ws-root': Format(
+        'BCN',
+        from_bcn_ws_root,
+        'the same, with every number as it is, for the form of WS that the '
+        'authors used',
+        f"norm_cfg=dict(type='mmnorm.BCN'), {WS_ROOT}",
+        standardized=True,
+        eps_inside_root=True,
     ),
     'bcn-ws-deeplab': Format(
         'BCN in DeepLab',

@@ -75,10 +75,15 @@ def bcn_keys(state: State) -> State:
     return converted
 
 
-def from_bcn_ws(state: State) -> Result:
-    """Convert the authors' BCN with WS for ImageNet."""
+def from_bcn_ws_root(state: State) -> Result:
+    """Rename the keys of the authors' BCN with WS for ImageNet."""
     state, unused = without_classifier(state)
-    state = bcn_keys(state)
+    return bcn_keys(state), unused, []
+
+
+def from_bcn_ws(state: State) -> Result:
+    """Convert the authors' BCN with WS for ImageNet, for plain ConvWS."""
+    state, unused, _ = from_bcn_ws_root(state)
     end = '.bn.running_mean'
     norms = [key.removesuffix(end) for key in state if key.endswith(end)]
     if not norms:

@@ -1,7 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 r"""Conversion between two forms of weight standardization.
 
-:class:`mmnorm.ConvWS` divides a filter of standard deviation s by
+:class:`mmnorm.ConvWS` by default divides a filter of standard deviation s by
 :math:`s + \epsilon`. The BCN authors' files for ImageNet were trained with
 :math:`\sqrt{s^2 + \epsilon}`. Each output channel of ``ConvWS`` is therefore
 the authors' output channel times
@@ -14,7 +14,8 @@ running statistics are those of the channel times k. The filters stay as they
 are. Scaling the filters instead is possible, by :math:`s + \sqrt{s^2 +
 \epsilon}`, but they would shrink about tenfold. Only the direction of a
 standardized filter counts, so training would turn a filter a hundred times as
-fast at the same learning rate.
+fast at the same learning rate. With ``eps_inside_root=True`` the layer takes
+the authors' files as they are.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Hooks for ``custom_hooks`` of a config."""
 
+from .enorm_hook import ENormHook
 from .fuse_norm_act_hook import FuseNormActHook
 from .recalibrate_hook import RecalibrateHook
 from .repeatable_hook import RepeatableHook
@@ -8,6 +9,7 @@ from .sparse_switch_hook import SparseSwitchHook
 from .step_sync_hook import StepSyncHook
 
 __all__ = [
+    'ENormHook',
     'FuseNormActHook',
     'RecalibrateHook',
     'RepeatableHook',

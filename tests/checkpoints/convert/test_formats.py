@@ -82,6 +82,16 @@ CASES = {
         ),
         partial(backbone, 18, 'BCN', WS),
     ),
+    'bcn-ws-root': (
+        'bcn-ws-root',
+        partial(bcn_ws_file, 'resnet18'),
+        partial(
+            resnet,
+            norm=official.bcn,
+            standardize=official.standardize_inside,
+        ),
+        partial(backbone, 18, 'BCN', WS | dict(eps_inside_root=True)),
+    ),
     'sn': (
         'sn',
         partial(sn_file, 'resnet50'),
@@ -154,6 +164,15 @@ def test_epsilon_of_ws_is_exact(name, options):
     for layer in seen:
         assert layer.mean_shift < 1e-5
         assert abs(layer.var_ratio - 1) < 1e-4
+
+
+def test_epsilon_in_the_root_leaves_every_number():
+    theirs = bcn_ws_file('resnet18')
+    converted = convert('bcn-ws-root', theirs)
+    assert converted.notes == converted.warnings == []
+    for key, value in converted.state_dict.items():
+        key = key.replace('.bn.', '.pbn.')
+        assert torch.equal(value, theirs[key].view_as(value)), key
 
 
 def test_instance_variance_of_sn_differs_by_its_correction():
