@@ -26,6 +26,7 @@ from .layers import (
     ConvWS,
     EvoNormB0,
     EvoNormS0,
+    MetaNorm,
     SyncBN,
 )
 from .layers.recomputation import record_checkpoints
@@ -48,6 +49,7 @@ __all__ = [
     'EvoNormB0',
     'EvoNormS0',
     'FuseNormActHook',
+    'MetaNorm',
     'RecalibrateHook',
     'RepeatableHook',
     'SparseSwitchHook',

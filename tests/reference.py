@@ -329,3 +329,36 @@ def _switchable_norm(layer, x, batch, share=_softmax):
     var = sum(w * v for w, (_, v) in zip(var_shares, terms, strict=True))
     z = standardize(x, mean, var, layer.eps)
     return z * per_channel(layer.weight, x) + per_channel(layer.bias, x)
+
+
+def meta_norm(layer, xs):
+    batch = None
+    if layer.batch_logit is not None:
+        batch = batch_moments(layer, xs, unbiased=True)
+    u = torch.ones(1, 1, dtype=layer.weight.dtype)
+    for logit, size in zip(
+        layer.channel_logits, layer.channel_sizes, strict=True
+    ):
+        gate, eye = straight_through(logit), torch.eye(size).to(u)
+        u = torch.kron(
+            u, (1 - gate) * eye + gate * torch.ones_like(eye) / size
+        )
+    return [_meta_norm(layer, x, batch, u) for x in xs]
+
+
+def straight_through(logit):
+    return (logit > 0).to(logit) + logit.sigmoid() - logit.sigmoid().detach()
+
+
+def _meta_norm(layer, x, batch, u):
+    m = x.flatten(2).mean(2).T if x.dim() > 2 else x.T
+    t = x.square().flatten(2).mean(2).T if x.dim() > 2 else x.square().T
+    if batch is not None:
+        gate, (mean, var) = straight_through(layer.batch_logit), batch
+        m = (1 - gate) * m + gate * mean[:, None]
+        t = (1 - gate) * t + gate * (var + mean.square())[:, None]
+    mean = (u @ m).T
+    var = (u @ t).T - mean.square()
+    shape = *mean.shape, *[1] * (x.dim() - 2)
+    z = standardize(x, mean.reshape(shape), var.reshape(shape), layer.eps)
+    return z * per_channel(layer.weight, x) + per_channel(layer.bias, x)

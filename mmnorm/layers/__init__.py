@@ -10,6 +10,7 @@ from .filter_response_norm import FRN
 from .group_norm import GN
 from .instance_norm import IN
 from .layer_norm import LN
+from .meta_norm import MetaNorm
 from .moving_average_batch_norm import MABN
 from .sparse_switchable_norm import SSN
 from .switchable_norm import SN
@@ -32,5 +33,6 @@ __all__ = [
     'ConvWS',
     'EvoNormB0',
     'EvoNormS0',
+    'MetaNorm',
     'SyncBN',
 ]

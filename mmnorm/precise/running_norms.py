@@ -8,9 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnorm.functional.dispatch import ops_for
 from mmnorm.functional.statistics import batch_sums
-from mmnorm.layers import BCN, SN, EvoNormB0
+from mmnorm.layers import BCN, SN, EvoNormB0, MetaNorm
 
-RUNNING = (_BatchNorm, EvoNormB0, SN)
+RUNNING = (_BatchNorm, EvoNormB0, MetaNorm, SN)
 
 
 def running_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

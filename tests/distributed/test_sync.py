@@ -38,6 +38,7 @@ SYNCHRONIZED = (
     'BCN step gradient of image',
     'SN',
     'SSN sparse',
+    'MetaNorm batch',
 )
 SHAPES = {
     'equal': [(2, 5, 4), (2, 5, 4)],
@@ -223,6 +224,9 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('MABN', [0, 0]),
         ('EvoNormS0', [0, 0]),
         ('EvoNormB0', [1, 1]),
+        ('MetaNorm', [1, 1]),
+        ('MetaNorm fixed', [1, 1]),
+        ('MetaNorm without BN', [0, 0]),
     ],
 )
 def test_number_of_all_reduces(ranks, name, training):

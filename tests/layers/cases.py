@@ -20,6 +20,7 @@ from mmnorm import (
     SSN,
     EvoNormB0,
     EvoNormS0,
+    MetaNorm,
     SyncBN,
 )
 from tests import reference
@@ -116,6 +117,19 @@ LAYERS = {
     'SSN': (SSN, reference.ssn),
     'SSN sparse': (make_sparse_sn, reference.ssn),
     'SSN without BN': (partial(make_sparse_sn, use_bn=False), reference.ssn),
+    'MetaNorm': (partial(MetaNorm, num_groups=4), reference.meta_norm),
+    'MetaNorm batch': (
+        partial(MetaNorm, num_groups=4, use_bn=True),
+        reference.meta_norm,
+    ),
+    'MetaNorm fixed': (
+        partial(MetaNorm, num_groups=2, use_bn=True, learn_gates=False),
+        reference.meta_norm,
+    ),
+    'MetaNorm without BN': (
+        partial(MetaNorm, num_groups=4, learn_gates=False),
+        reference.meta_norm,
+    ),
 }
 # These layers are their own activations.
 IS_ACTIVATION = ('FRN', 'FRN learned eps', 'EvoNormS0', 'EvoNormB0')
@@ -130,6 +144,10 @@ NO_COEFFICIENT_KERNELS = (
     'SSN',
     'SSN sparse',
     'SSN without BN',
+    'MetaNorm',
+    'MetaNorm batch',
+    'MetaNorm fixed',
+    'MetaNorm without BN',
 )
 OF_ONE_IMAGE = ('GN', 'IN', 'LN', 'FRN', 'EvoNormS0')
 STATISTICS_LAYERS = [
@@ -181,9 +199,13 @@ def uneven_loss(y: Tensor) -> Tensor:
     return (weights * y + 0.3 * y.square()).sum()
 
 
-def has_another_gradient(name: str) -> bool:
+def has_another_gradient(name: str, training: bool) -> bool:
     """Return whether a layer differs from its derivative, on purpose."""
     layer = make_layer(name)
+    if isinstance(layer, MetaNorm):
+        return layer.learn_gates
+    if not training:
+        return False
     if isinstance(layer, (BRN, MABN)):
         return True
     estimates = isinstance(layer, BCN) and layer.estimate

@@ -17,6 +17,7 @@ from mmnorm import (
     ConvWS,
     EvoNormB0,
     EvoNormS0,
+    MetaNorm,
     SyncBN,
 )
 from mmnorm.layers.arguments import resolve_num_groups
@@ -32,11 +33,12 @@ NORMS = {
     'IN': IN,
     'LN': LN,
     'MABN': MABN,
+    'MetaNorm': MetaNorm,
     'SN': SN,
     'SSN': SSN,
     'SyncBN': SyncBN,
 }
-GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'SN', 'SSN', 'SyncBN')
+GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'MetaNorm', 'SN', 'SSN', 'SyncBN')
 BATCH = ('BN', 'MABN', *GROUPED)
 DIVIDED = ('BCN', 'EvoNormS0', 'GN')
 # A row is an argument, its wrong values, and the layers that have it.
@@ -51,6 +53,8 @@ WRONG = (
         (0, -4, 2.0, 'all', None, True),
         ('BCN', 'EvoNormS0', 'GN'),
     ),
+    ('num_groups', (0, -4, 2.0, 'all', True), ('MetaNorm',)),
+    ('learn_gates', ('no', 0, None), ('MetaNorm',)),
     ('estimate', ('yes', 1, None), ('BCN',)),
     ('channel_affine', ('plane', None, True), ('BCN',)),
     ('estimate_grad', ('pixel', True, 1), ('BCN',)),
@@ -65,7 +69,7 @@ WRONG = (
     ('buffer_size', (0, 2.0, None, True), ('MABN',)),
     ('warmup_iters', (-1, '100'), ('MABN',)),
     ('renorm_iters', (-1, None), ('MABN',)),
-    ('use_bn', ('no', 0, None), ('SN', 'SSN')),
+    ('use_bn', ('no', 0, None), ('MetaNorm', 'SN', 'SSN')),
     ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )
 CASES = [
