@@ -208,6 +208,27 @@ def evonorm_s0(layer, xs):
     return ys
 
 
+def gw(layer, xs):
+    ys = []
+    for x in xs:
+        images = [_whiten(image, layer) for image in x]
+        z = torch.stack(images) if images else x
+        weight, bias = per_channel(layer.weight, x), per_channel(layer.bias, x)
+        ys.append(z * weight + bias)
+    return ys
+
+
+def _whiten(image, layer):
+    z = image.reshape(layer.num_groups, -1)
+    z = z - z.mean(1, keepdim=True)
+    eye = torch.eye(layer.num_groups).to(z)
+    sigma = z @ z.T / z.shape[1] + layer.eps * eye
+    p, trace = eye, sigma.trace()
+    for _ in range(layer.num_iterations):
+        p = (3 * p - p @ p @ p @ (sigma / trace)) / 2
+    return (p / trace.sqrt() @ z).reshape(image.shape)
+
+
 def evonorm_b0(layer, xs):
     _, batch_var = batch_moments(layer, xs, unbiased=True)
     ys = []

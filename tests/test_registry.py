@@ -37,7 +37,17 @@ def test_bare_names_in_any_order_of_imports(order):
 
 def test_scoped_names_need_no_import():
     names = ('BCN', 'BN', 'BRN', 'EvoNormB0', 'EvoNormS0', 'FRN')
-    names += ('GN', 'IN', 'LN', 'MABN', 'MetaNorm', 'SN', 'SSN', 'SyncBN')
+    names += (
+        'GN',
+        'GW',
+        'IN',
+        'LN',
+        'MABN',
+        'MetaNorm',
+        'SN',
+        'SSN',
+        'SyncBN',
+    )
     run(BUILD.format(names=[f'mmnorm.{name}' for name in names]))
 
 

@@ -8,6 +8,7 @@ from .evonorm_b0 import EvoNormB0
 from .evonorm_s0 import EvoNormS0
 from .filter_response_norm import FRN
 from .group_norm import GN
+from .group_whitening import GW
 from .instance_norm import IN
 from .layer_norm import LN
 from .meta_norm import MetaNorm
@@ -24,6 +25,7 @@ __all__ = [
     'BRN',
     'FRN',
     'GN',
+    'GW',
     'IN',
     'LN',
     'SN',

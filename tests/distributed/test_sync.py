@@ -218,6 +218,7 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('SSN', [1, 1]),
         ('SN without BN', [0, 0]),
         ('GN', [0, 0]),
+        ('GW', [0, 0]),
         ('BN', [0, 0]),
         ('BRN', [1, 1]),
         ('FRN', [0, 0]),

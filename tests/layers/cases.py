@@ -13,6 +13,7 @@ from mmnorm import (
     BRN,
     FRN,
     GN,
+    GW,
     IN,
     LN,
     MABN,
@@ -56,6 +57,11 @@ LAYERS = {
     'GN': (partial(GN, num_groups=4), reference.gn),
     'GN auto': (partial(GN, num_groups='auto'), reference.gn),
     'GN one group': (partial(GN, num_groups=1), reference.gn),
+    'GW': (partial(GW, num_groups=4), reference.gw),
+    'GW per channel': (
+        partial(GW, num_groups=8, eps=1e-2, num_iterations=7),
+        reference.gw,
+    ),
     'IN': (IN, reference.gn),
     'LN': (LN, reference.gn),
     'BN': (BN, reference.sync_bn),
@@ -133,6 +139,8 @@ LAYERS = {
 }
 # These layers are their own activations.
 IS_ACTIVATION = ('FRN', 'FRN learned eps', 'EvoNormS0', 'EvoNormB0')
+# These layers are no affine maps of a plane.
+WHITENING = ('GW', 'GW per channel')
 # The statistics of these layers move in the backward, too.
 MOVING = ('MABN', 'MABN moving')
 # The coefficients of these layers consist of torch's operators.
@@ -141,6 +149,7 @@ NO_COEFFICIENT_KERNELS = (
     'BRN schedule',
     *MOVING,
     *IS_ACTIVATION,
+    *WHITENING,
     'SSN',
     'SSN sparse',
     'SSN without BN',
@@ -149,7 +158,7 @@ NO_COEFFICIENT_KERNELS = (
     'MetaNorm fixed',
     'MetaNorm without BN',
 )
-OF_ONE_IMAGE = ('GN', 'IN', 'LN', 'FRN', 'EvoNormS0')
+OF_ONE_IMAGE = ('GN', 'GW', 'IN', 'LN', 'FRN', 'EvoNormS0')
 STATISTICS_LAYERS = [
     name
     for name in LAYERS

@@ -198,9 +198,9 @@ def test_non_finite_never_enters_running_statistics(name):
 
 
 @pytest.mark.parametrize(
-    # EvoNorms consist of torch's operators, which have second derivatives.
+    # These consist of torch's operators, which have second derivatives.
     'name',
-    [name for name in LAYERS if not name.startswith('EvoNorm')],
+    [name for name in LAYERS if not name.startswith(('EvoNorm', 'GW'))],
 )
 def test_second_derivative_is_refused(name):
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 3))
@@ -275,7 +275,7 @@ def test_default_init_is_standard(name):
         assert (parameter == value).all(), key
 
 
-@pytest.mark.parametrize('name', ['GN', 'EvoNormS0', 'EvoNormB0'])
+@pytest.mark.parametrize('name', ['GN', 'GW', 'EvoNormS0', 'EvoNormB0'])
 def test_exception(name):
     with pytest.raises(ValueError, match=r'\(N, C, \*\), got \(8,\)'):
         make_layer(name)(torch.rand(8))
