@@ -5,6 +5,7 @@ from .deploy.fuse_norm_act import fuse_norm_act
 from .distributed.step_sync import StepSync
 from .engine.hooks import (
     FuseNormActHook,
+    KalmanHook,
     RecalibrateHook,
     RepeatableHook,
     SparseSwitchHook,
@@ -13,6 +14,7 @@ from .engine.hooks import (
 from .engine.runner.safe_load import allow_mmengine_checkpoints
 from .layers import (
     BCN,
+    BKN,
     BN,
     BRN,
     FRN,
@@ -29,6 +31,7 @@ from .layers import (
     EvoNormS0,
     MetaNorm,
     SyncBN,
+    connect_kalman,
 )
 from .layers.recomputation import record_checkpoints
 from .registry import register_bare_names
@@ -36,6 +39,7 @@ from .registry import register_bare_names
 __version__ = '0.1.0'
 __all__ = [
     'BCN',
+    'BKN',
     'BN',
     'BRN',
     'FRN',
@@ -51,6 +55,7 @@ __all__ = [
     'EvoNormB0',
     'EvoNormS0',
     'FuseNormActHook',
+    'KalmanHook',
     'MetaNorm',
     'RecalibrateHook',
     'RepeatableHook',
@@ -58,6 +63,7 @@ __all__ = [
     'StepSync',
     'StepSyncHook',
     'SyncBN',
+    'connect_kalman',
     'fuse_norm_act',
 ]
 

@@ -115,6 +115,48 @@ def brn(layer, xs):
     return ys
 
 
+def bkn(layer, xs):
+    values = all_values(xs)
+    m, v = copy_running(layer)
+    if layer.training and values.shape[1] > 1:
+        m = values.mean(1)
+        v = (values - m[:, None]).square().mean(1)
+        if layer.prior is not None:
+            m_p, v_p = predicted_moments(layer.prior)
+            if (v_p / v).mean() < 100:
+                p, q = 1 - layer.gain, layer.gain
+                v = p * v_p + q * v + p * q * (m - m_p).square()
+                m = p * m_p + q * m
+        update_running(layer, m, v)
+    return [
+        batch_norm(x, m, v, layer.weight, layer.bias, layer.eps) for x in xs
+    ]
+
+
+def predicted_moments(prior):
+    """Return the moments behind ReLU and a convolution, value by value."""
+    conv, ((before, _),) = prior
+    normal = torch.distributions.Normal(0, 1)
+    means, variances = [], []
+    for mean, std in zip(
+        before.bias.detach(), before.weight.detach().abs(), strict=True
+    ):
+        above, density = normal.cdf(mean / std), normal.log_prob(mean / std)
+        first = mean * above + std * density.exp()
+        second = (mean**2 + std**2) * above + mean * std * density.exp()
+        means.append(first)
+        variances.append(second - first**2)
+    size = conv.weight.shape[1]
+    per_group = conv.out_channels // conv.groups
+    m, v = [], []
+    for out, weight in enumerate(conv.weight):
+        first = out // per_group * size
+        kernels = list(enumerate(weight, first))
+        m.append(sum((w * means[i]).sum() for i, w in kernels))
+        v.append(sum((w**2 * variances[i]).sum() for i, w in kernels))
+    return torch.stack(m) + conv.bias, torch.stack(v)
+
+
 def grown(first, last, step, start, end):
     """Return a limit that grows in equal steps after ``start`` steps."""
     if step < start:

@@ -36,7 +36,7 @@ def test_bare_names_in_any_order_of_imports(order):
 
 
 def test_scoped_names_need_no_import():
-    names = ('BCN', 'BN', 'BRN', 'EvoNormB0', 'EvoNormS0', 'FRN')
+    names = ('BCN', 'BKN', 'BN', 'BRN', 'EvoNormB0', 'EvoNormS0', 'FRN')
     names += (
         'GN',
         'GW',

@@ -2,6 +2,7 @@
 """The layers that ``norm_cfg`` and ``conv_cfg`` name; one file per norm."""
 
 from .batch_channel_norm import BCN
+from .batch_kalman_norm import BKN
 from .batch_norm import BN
 from .batch_renorm import BRN
 from .evonorm_b0 import EvoNormB0
@@ -10,6 +11,7 @@ from .filter_response_norm import FRN
 from .group_norm import GN
 from .group_whitening import GW
 from .instance_norm import IN
+from .kalman_chain import connect_kalman
 from .layer_norm import LN
 from .meta_norm import MetaNorm
 from .moving_average_batch_norm import MABN
@@ -21,6 +23,7 @@ from .weight_standardization import ConvWS
 
 __all__ = [
     'BCN',
+    'BKN',
     'BN',
     'BRN',
     'FRN',
@@ -37,4 +40,5 @@ __all__ = [
     'EvoNormS0',
     'MetaNorm',
     'SyncBN',
+    'connect_kalman',
 ]

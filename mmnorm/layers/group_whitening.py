@@ -36,9 +36,9 @@ class GW(nn.GroupNorm):
     - The authors add no eps where they use Newton's iteration, and a
       constant image gives NaN. Here eps is added to the variances, as in
       their form with a singular value decomposition.
-    - That form is not included: its gradient divides by differences of
-      eigenvalues, which are 0 if a group has fewer values than there are
-      groups.
+    - The form with a singular value decomposition is not included. Its
+      gradient divides by differences of eigenvalues, which are 0 if a group
+      has fewer values than there are groups.
     - A layer of fewer channels than groups takes one channel per group in
       the authors' code. Here ``num_groups='auto'`` serves such layers.
 

@@ -64,6 +64,7 @@ def recalibrate(
       with a single value per channel does not count for SyncBN, SN and the
       batch statistics of BCN, which normalize such a call with the running
       statistics. A call whose moments are not finite does not count either.
+    - A BKN keeps its statistics, because predictions are a part of them.
     - A norm without a call that counts keeps its statistics, and a warning
       names the norm.
     - ``num_batches_tracked`` stays.

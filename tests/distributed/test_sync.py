@@ -26,6 +26,7 @@ from tests.layers.cases import (
 SYNCHRONIZED = (
     'SyncBN',
     'SyncBN cumulative',
+    'BKN predicted',
     'BRN',
     'BRN schedule',
     'EvoNormB0',
@@ -220,6 +221,7 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('GN', [0, 0]),
         ('GW', [0, 0]),
         ('BN', [0, 0]),
+        ('BKN predicted', [1, 1]),
         ('BRN', [1, 1]),
         ('FRN', [0, 0]),
         ('MABN', [0, 0]),

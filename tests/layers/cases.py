@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmnorm import (
     BCN,
+    BKN,
     BN,
     BRN,
     FRN,
@@ -24,6 +25,7 @@ from mmnorm import (
     MetaNorm,
     SyncBN,
 )
+from mmnorm.layers.batch_kalman_norm import Prior
 from tests import reference
 
 CHANNELS = 8
@@ -43,6 +45,20 @@ def make_moving_mabn(num_features: int) -> MABN:
     layer.num_batches_tracked += 2000
     layer.buffer_x2.uniform_(2, 6, generator=generator)
     layer.buffer_gz.uniform_(-0.3, 0.3, generator=generator)
+    return layer
+
+
+def make_predicted_bkn(num_features: int) -> BKN:
+    """Return a layer behind another one and a convolution."""
+    layer, before = BKN(num_features, gain=0.3), BKN(4).double()
+    generator = torch.Generator().manual_seed(3)
+    conv = nn.Conv2d(4, num_features, 3, groups=2).double()
+    with torch.no_grad():
+        for parameter in conv.parameters():
+            parameter.uniform_(-0.7, 0.9, generator=generator)
+        before.bias.copy_(torch.tensor([0.3, -1, 2, 0]))
+        before.weight.copy_(torch.tensor([1, -3, 0.3, 2]))
+    layer.prior = Prior(conv, ((before, 'output'),))
     return layer
 
 
@@ -75,6 +91,8 @@ LAYERS = {
         partial(BRN, momentum=0.3, start=2, r_steps=9, d_steps=5),
         reference.brn,
     ),
+    'BKN': (BKN, reference.bkn),
+    'BKN predicted': (make_predicted_bkn, reference.bkn),
     'FRN': (FRN, reference.frn),
     'FRN learned eps': (partial(FRN, learn_eps=True), reference.frn),
     'EvoNormS0': (partial(EvoNormS0, num_groups=4), reference.evonorm_s0),
@@ -147,6 +165,7 @@ MOVING = ('MABN', 'MABN moving')
 NO_COEFFICIENT_KERNELS = (
     'BRN',
     'BRN schedule',
+    'BKN predicted',
     *MOVING,
     *IS_ACTIVATION,
     *WHITENING,

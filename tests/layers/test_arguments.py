@@ -5,6 +5,7 @@ import pytest
 
 from mmnorm import (
     BCN,
+    BKN,
     BN,
     BRN,
     FRN,
@@ -25,6 +26,7 @@ from mmnorm.layers.arguments import resolve_num_groups
 
 NORMS = {
     'BCN': BCN,
+    'BKN': BKN,
     'BN': BN,
     'BRN': BRN,
     'EvoNormB0': EvoNormB0,
@@ -40,7 +42,7 @@ NORMS = {
     'SSN': SSN,
     'SyncBN': SyncBN,
 }
-GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'MetaNorm', 'SN', 'SSN', 'SyncBN')
+GROUPED = ('BCN', 'BKN', 'BRN', 'EvoNormB0', 'MetaNorm', 'SN', 'SSN', 'SyncBN')
 BATCH = ('BN', 'MABN', *GROUPED)
 DIVIDED = ('BCN', 'EvoNormS0', 'GN')
 # A row is an argument, its wrong values, and the layers that have it.
@@ -57,6 +59,7 @@ WRONG = (
     ),
     ('num_groups', (0, -4, 2.0, 'all', True), ('MetaNorm',)),
     ('num_iterations', (0, 2.0, None, True), ('GW',)),
+    ('gain', (2, -0.1, '1', None, True), ('BKN',)),
     ('learn_gates', ('no', 0, None), ('MetaNorm',)),
     ('estimate', ('yes', 1, None), ('BCN',)),
     ('channel_affine', ('plane', None, True), ('BCN',)),

@@ -27,6 +27,8 @@ START = {'bias': 0, 'tau': 0, 'learned_eps': 1e-4}
 every_layer = pytest.mark.parametrize('name', LAYERS)
 BATCH_STATISTICS = (
     'BN',
+    'BKN',
+    'BKN predicted',
     'BRN',
     'EvoNormB0',
     'SyncBN',

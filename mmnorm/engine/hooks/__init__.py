@@ -2,6 +2,7 @@
 """Hooks for ``custom_hooks`` of a config."""
 
 from .fuse_norm_act_hook import FuseNormActHook
+from .kalman_hook import KalmanHook
 from .recalibrate_hook import RecalibrateHook
 from .repeatable_hook import RepeatableHook
 from .sparse_switch_hook import SparseSwitchHook
@@ -9,6 +10,7 @@ from .step_sync_hook import StepSyncHook
 
 __all__ = [
     'FuseNormActHook',
+    'KalmanHook',
     'RecalibrateHook',
     'RepeatableHook',
     'SparseSwitchHook',
