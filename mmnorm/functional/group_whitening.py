@@ -47,7 +47,8 @@ def group_whitening(
         z = z - z.mean(2, keepdim=True)
         covariance = z @ z.mT / max(num_values, 1)
         z = inverse_root(covariance, num_iterations, eps) @ z
-    y = z.reshape(x.shape) * over(x, weight) + over(x, bias)
+    z = z.reshape(x.shape)
+    y = torch.addcmul(over(x, bias), z, over(x, weight))
     if x.is_contiguous():
         return y.to(x.dtype)
     return torch.empty_like(x).copy_(y)
