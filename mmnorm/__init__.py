@@ -6,6 +6,7 @@ from .distributed.step_sync import StepSync
 from .engine.hooks import (
     ENormHook,
     FuseNormActHook,
+    KalmanHook,
     RecalibrateHook,
     RepeatableHook,
     SparseSwitchHook,
@@ -14,10 +15,12 @@ from .engine.hooks import (
 from .engine.runner.safe_load import allow_mmengine_checkpoints
 from .layers import (
     BCN,
+    BKN,
     BN,
     BRN,
     FRN,
     GN,
+    GW,
     IC,
     IN,
     LN,
@@ -29,8 +32,10 @@ from .layers import (
     ConvWS,
     EvoNormB0,
     EvoNormS0,
+    MetaNorm,
     ScaledConvWS,
     SyncBN,
+    connect_kalman,
 )
 from .layers.recomputation import record_checkpoints
 from .registry import register_bare_names
@@ -39,10 +44,12 @@ from .transforms import AmplitudePhaseRecombination
 __version__ = '0.1.0'
 __all__ = [
     'BCN',
+    'BKN',
     'BN',
     'BRN',
     'FRN',
     'GN',
+    'GW',
     'IC',
     'IN',
     'LN',
@@ -57,6 +64,8 @@ __all__ = [
     'EvoNormB0',
     'EvoNormS0',
     'FuseNormActHook',
+    'KalmanHook',
+    'MetaNorm',
     'RecalibrateHook',
     'RepeatableHook',
     'ScaledConvWS',
@@ -64,6 +73,7 @@ __all__ = [
     'StepSync',
     'StepSyncHook',
     'SyncBN',
+    'connect_kalman',
     'fuse_norm_act',
 ]
 

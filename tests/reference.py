@@ -128,6 +128,48 @@ def brn(layer, xs):
     return ys
 
 
+def bkn(layer, xs):
+    values = all_values(xs)
+    m, v = copy_running(layer)
+    if layer.training and values.shape[1] > 1:
+        m = values.mean(1)
+        v = (values - m[:, None]).square().mean(1)
+        if layer.prior is not None:
+            m_p, v_p = predicted_moments(layer.prior)
+            if (v_p / v).mean() < 100:
+                p, q = 1 - layer.gain, layer.gain
+                v = p * v_p + q * v + p * q * (m - m_p).square()
+                m = p * m_p + q * m
+        update_running(layer, m, v)
+    return [
+        batch_norm(x, m, v, layer.weight, layer.bias, layer.eps) for x in xs
+    ]
+
+
+def predicted_moments(prior):
+    """Return the moments behind ReLU and a convolution, value by value."""
+    conv, ((before, _),) = prior
+    normal = torch.distributions.Normal(0, 1)
+    means, variances = [], []
+    for mean, std in zip(
+        before.bias.detach(), before.weight.detach().abs(), strict=True
+    ):
+        above, density = normal.cdf(mean / std), normal.log_prob(mean / std)
+        first = mean * above + std * density.exp()
+        second = (mean**2 + std**2) * above + mean * std * density.exp()
+        means.append(first)
+        variances.append(second - first**2)
+    size = conv.weight.shape[1]
+    per_group = conv.out_channels // conv.groups
+    m, v = [], []
+    for out, weight in enumerate(conv.weight):
+        first = out // per_group * size
+        kernels = list(enumerate(weight, first))
+        m.append(sum((w * means[i]).sum() for i, w in kernels))
+        v.append(sum((w**2 * variances[i]).sum() for i, w in kernels))
+    return torch.stack(m) + conv.bias, torch.stack(v)
+
+
 def grown(first, last, step, start, end):
     """Return a limit that grows in equal steps after ``start`` steps."""
     if step < start:
@@ -224,6 +266,27 @@ def evonorm_s0(layer, xs):
         y = z * per_channel(layer.weight, x) + per_channel(layer.bias, x)
         ys.append(y)
     return ys
+
+
+def gw(layer, xs):
+    ys = []
+    for x in xs:
+        images = [_whiten(image, layer) for image in x]
+        z = torch.stack(images) if images else x
+        weight, bias = per_channel(layer.weight, x), per_channel(layer.bias, x)
+        ys.append(z * weight + bias)
+    return ys
+
+
+def _whiten(image, layer):
+    z = image.reshape(layer.num_groups, -1)
+    z = z - z.mean(1, keepdim=True)
+    eye = torch.eye(layer.num_groups).to(z)
+    sigma = z @ z.T / z.shape[1] + layer.eps * eye
+    p, trace = eye, sigma.trace()
+    for _ in range(layer.num_iterations):
+        p = (3 * p - p @ p @ p @ (sigma / trace)) / 2
+    return (p / trace.sqrt() @ z).reshape(image.shape)
 
 
 def evonorm_b0(layer, xs):
@@ -346,4 +409,37 @@ def _switchable_norm(layer, x, batch, share=_softmax):
     mean = sum(w * m for w, (m, _) in zip(mean_shares, terms, strict=True))
     var = sum(w * v for w, (_, v) in zip(var_shares, terms, strict=True))
     z = standardize(x, mean, var, layer.eps)
+    return z * per_channel(layer.weight, x) + per_channel(layer.bias, x)
+
+
+def meta_norm(layer, xs):
+    batch = None
+    if layer.batch_logit is not None:
+        batch = batch_moments(layer, xs, unbiased=True)
+    u = torch.ones(1, 1, dtype=layer.weight.dtype)
+    for logit, size in zip(
+        layer.channel_logits, layer.channel_sizes, strict=True
+    ):
+        gate, eye = straight_through(logit), torch.eye(size).to(u)
+        u = torch.kron(
+            u, (1 - gate) * eye + gate * torch.ones_like(eye) / size
+        )
+    return [_meta_norm(layer, x, batch, u) for x in xs]
+
+
+def straight_through(logit):
+    return (logit > 0).to(logit) + logit.sigmoid() - logit.sigmoid().detach()
+
+
+def _meta_norm(layer, x, batch, u):
+    m = x.flatten(2).mean(2).T if x.dim() > 2 else x.T
+    t = x.square().flatten(2).mean(2).T if x.dim() > 2 else x.square().T
+    if batch is not None:
+        gate, (mean, var) = straight_through(layer.batch_logit), batch
+        m = (1 - gate) * m + gate * mean[:, None]
+        t = (1 - gate) * t + gate * (var + mean.square())[:, None]
+    mean = (u @ m).T
+    var = (u @ t).T - mean.square()
+    shape = *mean.shape, *[1] * (x.dim() - 2)
+    z = standardize(x, mean.reshape(shape), var.reshape(shape), layer.eps)
     return z * per_channel(layer.weight, x) + per_channel(layer.bias, x)

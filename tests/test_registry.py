@@ -37,8 +37,19 @@ def test_bare_names_in_any_order_of_imports(order):
 
 
 def test_scoped_names_need_no_import():
-    names = ('BCN', 'BN', 'BRN', 'EvoNormB0', 'EvoNormS0', 'FRN')
-    names += ('GN', 'IC', 'IN', 'LN', 'MABN', 'SN', 'SSN', 'SyncBN')
+    names = ('BCN', 'BKN', 'BN', 'BRN', 'EvoNormB0', 'EvoNormS0', 'FRN')
+    names += (
+        'GN',
+        'GW',
+        'IC',
+        'IN',
+        'LN',
+        'MABN',
+        'MetaNorm',
+        'SN',
+        'SSN',
+        'SyncBN',
+    )
     run(BUILD.format(names=[f'mmnorm.{name}' for name in names]))
 
 

@@ -6,7 +6,9 @@ from types import MethodType
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmnorm.layers import BCN, GN, MABN, SN, SyncBN
+from mmnorm.layers import BCN, GN, MABN, SN, MetaNorm, SyncBN
+
+FUSED = (BCN, GN, MABN, MetaNorm, SN, SyncBN)
 
 
 def fuse_norm_act(model: nn.Module) -> int:
@@ -48,7 +50,7 @@ def fuse_norm_act(model: nn.Module) -> int:
 
 
 def _is_pair(norm: nn.Module, activation: nn.Module) -> bool:
-    return isinstance(norm, (BCN, GN, MABN, SN, SyncBN)) and isinstance(
+    return isinstance(norm, FUSED) and isinstance(
         activation, (nn.ReLU, nn.LeakyReLU, nn.SiLU)
     )
 

@@ -41,10 +41,10 @@ def recalibrate(
     """Replace running statistics by the exact statistics of some batches.
 
     This is PreciseBN for every norm with running statistics: BatchNorm and
-    SyncBatchNorm of torch, BN, SyncBN, BRN, BCN, SN and EvoNormB0. Each norm
-    gets the mean and the variance of all its inputs in the batches of all
-    processes, in float64, where every pixel has the same weight. The old
-    statistics do not enter.
+    SyncBatchNorm of torch, BN, SyncBN, BRN, BCN, SN, EvoNormB0 and MetaNorm.
+    Each norm gets the mean and the variance of all its inputs in the batches
+    of all processes, in float64, where every pixel has the same weight. The
+    old statistics do not enter.
 
     - The model runs in training mode, because each layer has to see the
       inputs that it was trained on. A norm of batch statistics passes on
@@ -64,6 +64,7 @@ def recalibrate(
       with a single value per channel does not count for SyncBN, SN and the
       batch statistics of BCN, which normalize such a call with the running
       statistics. A call whose moments are not finite does not count either.
+    - A BKN keeps its statistics, because predictions are a part of them.
     - A norm without a call that counts keeps its statistics, and a warning
       names the norm.
     - ``num_batches_tracked`` stays.

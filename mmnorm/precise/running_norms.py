@@ -8,9 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnorm.functional.dispatch import ops_for
 from mmnorm.functional.statistics import batch_sums
-from mmnorm.layers import BCN, SN, EvoNormB0
+from mmnorm.layers import BCN, BKN, SN, EvoNormB0, MetaNorm
 
-RUNNING = (_BatchNorm, EvoNormB0, SN)
+RUNNING = (_BatchNorm, EvoNormB0, MetaNorm, SN)
 
 
 def running_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -29,6 +29,8 @@ def running_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         stats = module.bn if isinstance(module, BCN) else module
         if module in inner or not isinstance(stats, RUNNING):
+            continue
+        if isinstance(stats, BKN):  # predictions are a part of its statistics
             continue
         inner.add(stats)
         if stats.running_mean is not None:

@@ -18,6 +18,7 @@ from mmnorm import SN, fuse_norm_act
 from tests.layers.cases import (
     IS_ACTIVATION,
     LAYERS,
+    WHITENING,
     assert_same,
     make_input,
     make_layer,
@@ -30,7 +31,9 @@ ACTIVATIONS = (nn.ReLU(inplace=True), nn.LeakyReLU(0.1), nn.SiLU())
 
 
 @pytest.mark.parametrize('activation', ACTIVATIONS, ids=repr)
-@pytest.mark.parametrize('name', [n for n in LAYERS if n not in IS_ACTIVATION])
+@pytest.mark.parametrize(
+    'name', [n for n in LAYERS if n not in (*IS_ACTIVATION, *WHITENING)]
+)
 def test_layers(name, activation):
     layer, x = make_layer(name), make_input((2, 8, 5, 7))
     actual = run(layer, lambda norm, x: norm(x, activation), x)

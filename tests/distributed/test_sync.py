@@ -26,6 +26,7 @@ from tests.layers.cases import (
 SYNCHRONIZED = (
     'SyncBN',
     'SyncBN cumulative',
+    'BKN predicted',
     'BRN',
     'BRN schedule',
     'EvoNormB0',
@@ -39,6 +40,7 @@ SYNCHRONIZED = (
     'BCN step gradient of image',
     'SN',
     'SSN sparse',
+    'MetaNorm batch',
 )
 SHAPES = {
     'equal': [(2, 5, 4), (2, 5, 4)],
@@ -218,12 +220,17 @@ def count_all_reduces(rank: int, name: str, mode: str) -> list[int]:
         ('SSN', [1, 1]),
         ('SN without BN', [0, 0]),
         ('GN', [0, 0]),
+        ('GW', [0, 0]),
         ('BN', [0, 0]),
+        ('BKN predicted', [1, 1]),
         ('BRN', [1, 1]),
         ('FRN', [0, 0]),
         ('MABN', [0, 0]),
         ('EvoNormS0', [0, 0]),
         ('EvoNormB0', [1, 1]),
+        ('MetaNorm', [1, 1]),
+        ('MetaNorm fixed', [1, 1]),
+        ('MetaNorm without BN', [0, 0]),
     ],
 )
 def test_number_of_all_reduces(ranks, name, training):

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from mmnorm import (
     BCN,
+    BKN,
     BN,
     BRN,
     FRN,
     GN,
+    GW,
     IC,
     IN,
     LN,
@@ -21,8 +23,10 @@ from mmnorm import (
     SSN,
     EvoNormB0,
     EvoNormS0,
+    MetaNorm,
     SyncBN,
 )
+from mmnorm.layers.batch_kalman_norm import Prior
 from tests import reference
 
 CHANNELS = 8
@@ -45,6 +49,20 @@ def make_moving_mabn(num_features: int) -> MABN:
     return layer
 
 
+def make_predicted_bkn(num_features: int) -> BKN:
+    """Return a layer behind another one and a convolution."""
+    layer, before = BKN(num_features, gain=0.3), BKN(4).double()
+    generator = torch.Generator().manual_seed(3)
+    conv = nn.Conv2d(4, num_features, 3, groups=2).double()
+    with torch.no_grad():
+        for parameter in conv.parameters():
+            parameter.uniform_(-0.7, 0.9, generator=generator)
+        before.bias.copy_(torch.tensor([0.3, -1, 2, 0]))
+        before.weight.copy_(torch.tensor([1, -3, 0.3, 2]))
+    layer.prior = Prior(conv, ((before, 'output'),))
+    return layer
+
+
 def make_sparse_sn(num_features: int, **options) -> SSN:
     """Return a layer in the middle of a training."""
     layer = SSN(num_features, **options)
@@ -56,6 +74,11 @@ LAYERS = {
     'GN': (partial(GN, num_groups=4), reference.gn),
     'GN auto': (partial(GN, num_groups='auto'), reference.gn),
     'GN one group': (partial(GN, num_groups=1), reference.gn),
+    'GW': (partial(GW, num_groups=4), reference.gw),
+    'GW per channel': (
+        partial(GW, num_groups=8, eps=1e-2, num_iterations=7),
+        reference.gw,
+    ),
     'IN': (IN, reference.gn),
     'LN': (LN, reference.gn),
     'BN': (BN, reference.sync_bn),
@@ -69,6 +92,8 @@ LAYERS = {
         partial(BRN, momentum=0.3, start=2, r_steps=9, d_steps=5),
         reference.brn,
     ),
+    'BKN': (BKN, reference.bkn),
+    'BKN predicted': (make_predicted_bkn, reference.bkn),
     # Its dropout is random.
     'IC': (partial(IC, p=0), reference.ic),
     'FRN': (FRN, reference.frn),
@@ -119,23 +144,44 @@ LAYERS = {
     'SSN': (SSN, reference.ssn),
     'SSN sparse': (make_sparse_sn, reference.ssn),
     'SSN without BN': (partial(make_sparse_sn, use_bn=False), reference.ssn),
+    'MetaNorm': (partial(MetaNorm, num_groups=4), reference.meta_norm),
+    'MetaNorm batch': (
+        partial(MetaNorm, num_groups=4, use_bn=True),
+        reference.meta_norm,
+    ),
+    'MetaNorm fixed': (
+        partial(MetaNorm, num_groups=2, use_bn=True, learn_gates=False),
+        reference.meta_norm,
+    ),
+    'MetaNorm without BN': (
+        partial(MetaNorm, num_groups=4, learn_gates=False),
+        reference.meta_norm,
+    ),
 }
 # These layers are their own activations.
 IS_ACTIVATION = ('FRN', 'FRN learned eps', 'EvoNormS0', 'EvoNormB0')
+# These layers are no affine maps of a plane.
+WHITENING = ('GW', 'GW per channel')
 # The statistics of these layers move in the backward, too.
 MOVING = ('MABN', 'MABN moving')
 # The coefficients of these layers consist of torch's operators.
 NO_COEFFICIENT_KERNELS = (
     'BRN',
     'BRN schedule',
+    'BKN predicted',
     'IC',
     *MOVING,
     *IS_ACTIVATION,
+    *WHITENING,
     'SSN',
     'SSN sparse',
     'SSN without BN',
+    'MetaNorm',
+    'MetaNorm batch',
+    'MetaNorm fixed',
+    'MetaNorm without BN',
 )
-OF_ONE_IMAGE = ('GN', 'IN', 'LN', 'FRN', 'EvoNormS0')
+OF_ONE_IMAGE = ('GN', 'GW', 'IN', 'LN', 'FRN', 'EvoNormS0')
 STATISTICS_LAYERS = [
     name
     for name in LAYERS
@@ -185,9 +231,13 @@ def uneven_loss(y: Tensor) -> Tensor:
     return (weights * y + 0.3 * y.square()).sum()
 
 
-def has_another_gradient(name: str) -> bool:
+def has_another_gradient(name: str, training: bool) -> bool:
     """Return whether a layer differs from its derivative, on purpose."""
     layer = make_layer(name)
+    if isinstance(layer, MetaNorm):
+        return layer.learn_gates
+    if not training:
+        return False
     if isinstance(layer, (BRN, MABN)):
         return True
     estimates = isinstance(layer, BCN) and layer.estimate

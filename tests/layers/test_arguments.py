@@ -5,10 +5,12 @@ import pytest
 
 from mmnorm import (
     BCN,
+    BKN,
     BN,
     BRN,
     FRN,
     GN,
+    GW,
     IC,
     IN,
     LN,
@@ -18,27 +20,41 @@ from mmnorm import (
     ConvWS,
     EvoNormB0,
     EvoNormS0,
+    MetaNorm,
     SyncBN,
 )
 from mmnorm.layers.arguments import resolve_num_groups
 
 NORMS = {
     'BCN': BCN,
+    'BKN': BKN,
     'BN': BN,
     'BRN': BRN,
     'EvoNormB0': EvoNormB0,
     'EvoNormS0': EvoNormS0,
     'FRN': FRN,
     'GN': GN,
+    'GW': GW,
     'IC': IC,
     'IN': IN,
     'LN': LN,
     'MABN': MABN,
+    'MetaNorm': MetaNorm,
     'SN': SN,
     'SSN': SSN,
     'SyncBN': SyncBN,
 }
-GROUPED = ('BCN', 'BRN', 'EvoNormB0', 'IC', 'SN', 'SSN', 'SyncBN')
+GROUPED = (
+    'BCN',
+    'BKN',
+    'BRN',
+    'EvoNormB0',
+    'IC',
+    'MetaNorm',
+    'SN',
+    'SSN',
+    'SyncBN',
+)
 BATCH = ('BN', 'MABN', *GROUPED)
 DIVIDED = ('BCN', 'EvoNormS0', 'GN')
 # A row is an argument, its wrong values, and the layers that have it.
@@ -51,8 +67,12 @@ WRONG = (
     (
         'num_groups',
         (0, -4, 2.0, 'all', None, True),
-        ('BCN', 'EvoNormS0', 'GN'),
+        ('BCN', 'EvoNormS0', 'GN', 'GW'),
     ),
+    ('num_groups', (0, -4, 2.0, 'all', True), ('MetaNorm',)),
+    ('num_iterations', (0, 2.0, None, True), ('GW',)),
+    ('gain', (2, -0.1, '1', None, True), ('BKN',)),
+    ('learn_gates', ('no', 0, None), ('MetaNorm',)),
     ('estimate', ('yes', 1, None), ('BCN',)),
     ('channel_affine', ('plane', None, True), ('BCN',)),
     ('estimate_grad', ('pixel', True, 1), ('BCN',)),
@@ -68,7 +88,7 @@ WRONG = (
     ('warmup_iters', (-1, '100'), ('MABN',)),
     ('renorm_iters', (-1, None), ('MABN',)),
     ('p', (2, -0.1, '0.1', None, True), ('IC',)),
-    ('use_bn', ('no', 0, None), ('SN', 'SSN')),
+    ('use_bn', ('no', 0, None), ('MetaNorm', 'SN', 'SSN')),
     ('affine', ('no', 0, None), ('GN', 'IN', 'LN')),
 )
 CASES = [

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmnorm import SyncBN
-from mmnorm.layers import batch_statistics
+from mmnorm.layers import batch_kalman_norm, batch_statistics
 
 from .cases import STATISTICS_LAYERS, make_input, make_layer
 
@@ -16,7 +16,8 @@ MOMENTS = torch.rand(2, 3, 8).unbind()
 def test_evaluation_computes_no_sums(monkeypatch, name):
     # On maps, torch's own operator serves SyncBN.
     layer, x = make_layer(name).eval(), make_input((2, 8))
-    monkeypatch.setattr(batch_statistics, 'batch_sums', None)
+    for module in (batch_kalman_norm, batch_statistics):
+        monkeypatch.setattr(module, 'batch_sums', None)
     layer(x)
     with pytest.raises(TypeError, match='not callable'):
         layer.train()(x)

@@ -3,6 +3,7 @@
 
 from .enorm_hook import ENormHook
 from .fuse_norm_act_hook import FuseNormActHook
+from .kalman_hook import KalmanHook
 from .recalibrate_hook import RecalibrateHook
 from .repeatable_hook import RepeatableHook
 from .sparse_switch_hook import SparseSwitchHook
@@ -11,6 +12,7 @@ from .step_sync_hook import StepSyncHook
 __all__ = [
     'ENormHook',
     'FuseNormActHook',
+    'KalmanHook',
     'RecalibrateHook',
     'RepeatableHook',
     'SparseSwitchHook',
