@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What the norms of a model are and do."""
+"""The norms of a model: their state, and known mistakes with them."""
 
 from .level_calls import level_calls
 from .mistakes import Mistake, find_mistakes

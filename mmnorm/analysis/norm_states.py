@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
-from mmnorm.layers import BCN, MABN
+from mmnorm.layers import BCN, MABN, MetaNorm
 
 
 class NormState(NamedTuple):
@@ -129,6 +129,8 @@ def statistics_of(norm: nn.Module) -> str:
     of_batch = 'batch' if stats.training else 'running'
     if isinstance(norm, MABN) and stats.training:
         return 'last batches'
+    if isinstance(norm, MetaNorm):
+        return of_batch if norm.batch_logit > 0 else 'image'
     if isinstance(norm, BCN):
         if norm.estimate:
             of_batch = 'running'

@@ -15,12 +15,25 @@ from .schedule import read_batch, scale_schedule
 from .write_config import Comprehension, Source, Statement
 
 # Norms whose statistics in evaluation are those of training.
-RUNNING = ('BCN', 'BN', 'BRN', 'EvoNormB0', 'MABN', 'SN', 'SSN', 'SyncBN')
-OF_ONE_IMAGE = ('EvoNormS0', 'FRN', 'GN', 'IN', 'LN')
+RUNNING = (
+    'BCN',
+    'BKN',
+    'BN',
+    'BRN',
+    'EvoNormB0',
+    'MABN',
+    'MetaNorm',
+    'SN',
+    'SSN',
+    'SyncBN',
+)
+OF_ONE_IMAGE = ('EvoNormS0', 'FRN', 'GN', 'GW', 'IN', 'LN')
 NORMS = tuple(sorted((*RUNNING, *OF_ONE_IMAGE)))
 ACTIVATIONS = ('EvoNormB0', 'EvoNormS0', 'FRN')
 # Weights of BN fit these norms.
-LIKE_BN = ('BCN', 'BN', 'BRN', 'SN', 'SSN', 'SyncBN')
+LIKE_BN = ('BCN', 'BKN', 'BN', 'BRN', 'SN', 'SSN', 'SyncBN')
+# Hooks that a norm needs.
+HOOKS = {'BKN': 'KalmanHook', 'SSN': 'SparseSwitchHook'}
 WHY_BACKBONE = 'Only the backbone: in published results WS hurt DeepLab heads.'
 
 
@@ -90,12 +103,13 @@ def apply_norm(
         report.append(f'schedule: {schedule.note}')
     if optim_wrapper:
         statements.append(('', 'optim_wrapper', optim_wrapper))
-    if norm == 'SSN':
-        hooks: list[Source] = [{'type': "'mmnorm.SparseSwitchHook'"}]
+    if norm in HOOKS:
+        hook = f'mmnorm.{HOOKS[norm]}'
+        hooks: list[Source] = [{'type': repr(hook)}]
         if cfg.get('custom_hooks'):
             hooks.insert(0, '*_base_.custom_hooks')
         statements.append(('', 'custom_hooks', hooks))
-        report.append('hooks: mmnorm.SparseSwitchHook')
+        report.append(f'hooks: {hook}')
     note = _weights(cfg, norm, ws) if 'backbone' in changes else 'unchanged'
     report.append(f'weights: {note}')
     return statements, report

@@ -1,14 +1,18 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from mmnorm import (
     BCN,
+    BKN,
     BN,
     BRN,
     FRN,
     GN,
+    GW,
     IN,
     LN,
     MABN,
@@ -16,6 +20,7 @@ from mmnorm import (
     SSN,
     EvoNormB0,
     EvoNormS0,
+    MetaNorm,
     SyncBN,
 )
 from mmnorm.analysis import norm_states
@@ -28,6 +33,7 @@ STATES = {
     nn.InstanceNorm2d: ('image', 'image', False),
     BCN: ('running + image', 'running + image', True),
     BN: ('batch', 'running', False),
+    BKN: ('batch', 'running', True),
     BRN: ('batch', 'running', True),
     SyncBN: ('batch', 'running', True),
     SN: ('batch + image', 'running + image', True),
@@ -37,9 +43,15 @@ STATES = {
     EvoNormS0: ('image', 'image', False),
     FRN: ('image', 'image', False),
     GN: ('image', 'image', False),
+    partial(GW, num_groups='auto'): ('image', 'image', False),
+    partial(MetaNorm, use_bn=True): ('batch', 'running', True),
     IN: ('image', 'image', False),
     LN: ('image', 'image', False),
 }
+
+
+def name_of(kind) -> str:
+    return getattr(kind, 'func', kind).__name__
 
 
 def state_of(norm: nn.Module):
@@ -47,7 +59,7 @@ def state_of(norm: nn.Module):
     return state
 
 
-@pytest.mark.parametrize('kind', STATES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('kind', STATES, ids=name_of)
 def test_statistics(kind):
     training, evaluation, synchronized = STATES[kind]
     norm = kind(32)
@@ -65,7 +77,7 @@ def test_statistics(kind):
 @pytest.mark.parametrize(
     'kind',
     [k for k in STATES if k is not nn.SyncBatchNorm],
-    ids=lambda kind: kind.__name__,
+    ids=name_of,
 )
 def test_what_a_state_says_is_what_the_norm_does(kind, training):
     torch.manual_seed(0)
@@ -86,6 +98,8 @@ def test_what_a_state_says_is_what_the_norm_does(kind, training):
 
 
 def test_forms_of_the_layers():
+    assert state_of(MetaNorm(32)).statistics == 'image'
+    assert state_of(MetaNorm(32)).moves  # a gate may open
     assert state_of(BCN(8, 4, estimate=False)).statistics == 'batch + image'
     assert not state_of(BCN(8, 4, sync=False)).synchronized
     assert state_of(BCN(8, 4)).num_groups == 4

@@ -150,6 +150,8 @@ def test_sparse_switchable_norm_gets_its_hook_and_its_learning_rate():
     cfg.custom_hooks = [dict(type='EMAHook')]
     values, _ = decide(MASK_RCNN, 'SSN', cfg=cfg)
     assert values['custom_hooks'] == ['*_base_.custom_hooks', hook]
+    hooks = decide(MASK_RCNN, 'BKN')[0]['custom_hooks']
+    assert hooks == [{'type': "'mmnorm.KalmanHook'"}]
 
 
 def test_activations_leave_no_activation_where_the_part_takes_it():

@@ -38,6 +38,8 @@ def test_a_norm_reads_the_planes_that_are_colored(norm):
     groups = CHANNELS // GROUP
     takes_groups = norm in ('BCN', 'EvoNormS0', 'GN', 'MetaNorm')
     options = {'num_groups': groups} if takes_groups else {}
+    if norm == 'GW':
+        options = {'num_groups': CHANNELS}
     x = torch.randn(IMAGES, CHANNELS, 3, 4, dtype=torch.float64)
     y = layer(CHANNELS, **options).double()(x.requires_grad_())
     uneven_loss(y[0, 0]).backward()
