@@ -4,6 +4,7 @@
 from .enorm_hook import ENormHook
 from .fuse_norm_act_hook import FuseNormActHook
 from .kalman_hook import KalmanHook
+from .norm_stats_hook import NormStatsHook
 from .recalibrate_hook import RecalibrateHook
 from .repeatable_hook import RepeatableHook
 from .sparse_switch_hook import SparseSwitchHook
@@ -13,6 +14,7 @@ __all__ = [
     'ENormHook',
     'FuseNormActHook',
     'KalmanHook',
+    'NormStatsHook',
     'RecalibrateHook',
     'RepeatableHook',
     'SparseSwitchHook',

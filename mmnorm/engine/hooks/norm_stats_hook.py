@@ -1,0 +1,135 @@
+# Copyright (c) mmnorm contributors. All rights reserved.
+"""Records of what the norms of a model do during a training."""
+
+from pathlib import Path
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmnorm.analysis.non_finite import first_non_finite
+from mmnorm.analysis.norm_stats import NormStats
+from mmnorm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class NormStatsHook(Hook):
+    """A hook that records the statistics of each norm during a training.
+
+    The numbers are those of :class:`mmnorm.analysis.norm_stats.NormStats`:
+    the share of dead channels, the distance from the statistics of batch
+    normalization, the gap between batch and running statistics, and the
+    shares of switchable norms. Every ``interval`` steps the hook looks at
+    ``num_batches`` batches of its process, and process 0 writes to the
+    visualizer of mmengine, under ``norm/LAYER/NUMBER``: to the file
+    ``scalars.json``, and to TensorBoard if the config has this backend.
+
+    If a loss is not finite, the hook runs the batch again before the
+    optimizer steps, names the first layer with a number that is not finite,
+    saves the batch beside the log, and ends the training. Under a gradient
+    scaler, which skips such steps on purpose, it only looks at the records.
+
+    Args:
+        interval: Steps from one record to the next one.
+        num_batches: Batches per record. A step whose batch is looked at takes
+            longer by a tenth or so, and the others take no longer.
+
+    Raises:
+        ValueError: If an argument is less than 1, or ``num_batches`` is more
+            than ``interval``.
+        FloatingPointError: If a loss is not finite.
+
+    Example::
+
+        custom_hooks = [dict(type='mmnorm.NormStatsHook', interval=200)]
+    """
+
+    # The hook writes before the logger closes a step.
+    priority = 'NORMAL'
+
+    def __init__(self, interval: int = 100, num_batches: int = 4) -> None:
+        if interval < 1:
+            raise ValueError(
+                f'NormStatsHook.interval={interval}: set interval to 1 or more'
+            )
+        if not 1 <= num_batches <= interval:
+            raise ValueError(
+                f'NormStatsHook.num_batches={num_batches}: set num_batches to '
+                f'a number from 1 to interval, which is {interval}'
+            )
+        self.interval = interval
+        self.num_batches = num_batches
+        self.stats: NormStats | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        wrapper = runner.optim_wrapper
+        if hasattr(wrapper, 'loss_scaler'):
+            return
+        update = wrapper.update_params
+
+        def checked_update(loss: Tensor, *args, **kwargs) -> None:
+            if not loss.isfinite().all():
+                self._fail(runner)
+            update(loss, *args, **kwargs)
+
+        wrapper.update_params = checked_update
+
+    def after_train(self, runner: Runner) -> None:
+        # The class has the method again.
+        vars(runner.optim_wrapper).pop('update_params', None)
+
+    def before_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+    ) -> None:
+        self.batch = data_batch
+        if runner.iter % self.interval == 0:
+            self.stats = NormStats(_inner(runner))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        last = runner.iter % self.interval == self.num_batches - 1
+        if self.stats is None or not last:
+            return
+        found, self.stats = self.stats.finish(), None
+        scalars = {
+            f'norm/{name}/{key}': value
+            for name, numbers in found.items()
+            for key, value in numbers.items()
+        }
+        if is_main_process():
+            runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+
+    def _fail(self, runner: Runner) -> None:
+        model = _inner(runner)
+        data = model.data_preprocessor(self.batch, True)
+
+        def forward() -> None:
+            with torch.no_grad():
+                if isinstance(data, dict):
+                    model(**data, mode='loss')
+                else:
+                    model(*data, mode='loss')
+
+        where = first_non_finite(model, forward) or 'a loss'
+        path = Path(runner.log_dir) / f'not_finite_{runner.iter}.pth'
+        torch.save(self.batch, path)
+        raise FloatingPointError(
+            f'step {runner.iter + 1}: {where} is the first that is not '
+            f'finite; the batch is in {str(path)!r}'
+        )
+
+
+def _inner(runner: Runner) -> nn.Module:
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
