@@ -130,7 +130,9 @@ def statistics_of(norm: nn.Module) -> str:
     if isinstance(norm, MABN) and stats.training:
         return 'last batches'
     if isinstance(norm, MetaNorm):
-        return of_batch if norm.batch_logit > 0 else 'image'
+        gate = norm.batch_logit
+        is_open = norm.use_bn if gate.is_meta else bool(gate > 0)
+        return of_batch if is_open else 'image'
     if isinstance(norm, BCN):
         if norm.estimate:
             of_batch = 'running'

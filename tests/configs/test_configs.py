@@ -11,12 +11,18 @@ from mmseg import datasets
 from torch.nn import BatchNorm2d
 
 from mmnorm import ConvWS, layers
+from mmnorm.analysis import find_mistakes
 from mmnorm.config.apply_norm import NORMS as EVERY_NORM
 
 from .zoo import CLASSIFIERS, RATES, ROOT, Name, build, momenta
 
 CONFIGS = sorted({*ROOT.glob('[!_]*/*.py')} - {*CLASSIFIERS})
 NORMS = {norm.lower(): getattr(layers, norm) for norm in EVERY_NORM}
+# These configs exist to be compared with: BN, at one image per GPU.
+BASELINES = (
+    'mask-rcnn_r18_fpn_bn-all_1xb1-3e_mini-coco',
+    'mask-rcnn_r50_fpn_bn-all_8xb1-2x_coco',
+)
 EPOCHS = {'1x': 12, '2x': 24, 'scratch-6x': 73, '3e': 3, '': 8}
 ROOTS = {
     'coco-stuff164k': 'coco_stuff164k',
@@ -130,9 +136,13 @@ def check_semantic(cfg: Config, name: Name) -> None:
 
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_config_builds_with_only_its_norm(path):
+def test_config_builds_with_only_its_norm_and_no_mistake(path):
     name = Name.parse(path.stem)
-    model = build(Config.fromfile(path))
+    cfg = Config.fromfile(path)
+    model = build(cfg)
+    mistakes = {mistake.sentence for mistake in find_mistakes(model, cfg)}
+    assert all('from one image' in sentence for sentence in mistakes)
+    assert bool(mistakes) == (path.stem in BASELINES)
     expected = {NORMS[name.norm]}
     if path.stem.startswith('mask-rcnn_r18_fpn_bn-all'):
         expected = {BatchNorm2d}  # torch's own

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch.nn import BatchNorm2d, Module
 
 from mmnorm import BCN, ConvWS
+from mmnorm.analysis import find_mistakes
 
 from .test_configs import NORMS
 from .zoo import CLASSIFIERS, ROOT, Name, build, path_of
@@ -111,7 +112,9 @@ def test_comment_counts_the_steps(path):
 @pytest.mark.parametrize('path', CLASSIFIERS, ids=lambda path: path.stem)
 def test_config_builds_with_only_its_norm(path):
     name = Name.parse(path.stem)
-    model = build(Config.fromfile(path))
+    cfg = Config.fromfile(path)
+    model = build(cfg)
+    assert find_mistakes(model, cfg) == []
     expected = {NORMS[name.norm]}
     if name.norm == 'bcn':  # The batch part of BCN is a batch norm.
         expected.add(BatchNorm2d)

@@ -35,6 +35,15 @@ CONFIGS = [
     for name in (*EVERY_NORM, *OTHERS)
     for path in sorted(ROOT.glob(f'*/{name}.py'))
 ]
+# The family is large, and the study of the family trains its mini detectors.
+CASES = [
+    pytest.param(
+        path,
+        id=path.stem,
+        marks=[pytest.mark.slow] if path.parent.name == 'family' else [],
+    )
+    for path in CONFIGS
+]
 TOOLS = {
     'data/coco': 'make_mini_coco',
     'data/cityscapes': 'make_mini_cityscapes',
@@ -93,7 +102,7 @@ def test_cases_cover_the_zoo():
 
 
 @pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', CASES)
 def test_config_trains_and_evaluates(path, folder, monkeypatch):
     monkeypatch.chdir(folder)
     cfg = Config.fromfile(path)
