@@ -4,18 +4,18 @@
 from collections.abc import Callable, Iterable
 from functools import partial
 from io import BytesIO
-from typing import BinaryIO, NamedTuple
+from pathlib import Path
+from textwrap import wrap
+from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .records import Records, part_of_layer, stage_of_layer
+from .records import SHARES, Records, part_of_layer, stage_of_layer
 
-SHARES = ('in', 'ln', 'bn')
 STATISTICS = {'mean': 'means', 'var': 'variances'}
-WIDTH, DPI = 4.6, 130  # inches per panel; about as wide as a phone
+WIDTH, DPI = 3.8, 180  # inches per panel: as wide as a phone
 
 
 class Number(NamedTuple):
@@ -28,10 +28,19 @@ class Number(NamedTuple):
 
 NUMBERS = {
     'dead': Number('Dead channels', '% of channels', 100.0),
-    'bn_mean': Number('Distance of means from BN', 'units of the weight'),
-    'bn_std': Number('Distance of deviations from BN', '|log of the ratio|'),
-    'gap_mean': Number('Gap of running means', 'running deviations'),
-    'gap_std': Number('Gap of running deviations', '|log of the ratio|'),
+    'bn_mean': Number(
+        'Distance of the means from those of BN', '|mean − bias| / |weight|'
+    ),
+    'bn_std': Number(
+        'Distance of the standard deviations from those of BN',
+        '|log(deviation / |weight|)|',
+    ),
+    'gap_mean': Number(
+        'Gap of the running means', 'running standard deviations'
+    ),
+    'gap_std': Number(
+        'Gap of the running standard deviations', '|log(batch / running)|'
+    ),
 }
 
 
@@ -43,13 +52,25 @@ class Panel(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Panels that belong together, with a name for files and a title."""
+    """Panels that belong together.
+
+    Attributes:
+        name: A name for files.
+        title: A title.
+        panels: The panels, row by row.
+        columns: Panels per row.
+        height: The height of a panel, in inches.
+        keys: The numbers of the records that it shows.
+        runs: The trainings that it shows.
+    """
 
     name: str
     title: str
     panels: list[Panel]
     columns: int
     height: float
+    keys: tuple[str, ...]
+    runs: list[Records]
 
 
 def pictures(runs: list[Records]) -> list[Picture]:
@@ -58,53 +79,20 @@ def pictures(runs: list[Records]) -> list[Picture]:
     Args:
         runs: The records of the trainings.
     """
-    found = [_picture(key, runs) for key in NUMBERS if _having(key, runs)]
-    for run in _having('mean_in', runs):
-        parts = dict.fromkeys(map(part_of_layer, run.layers))
-        over_time = [
-            Panel(
-                f'{run.name}: shares of the {word} of {part} over training',
-                partial(_shares_over_training, run, kind, part),
-            )
-            for part in parts
-            if part in run.grouped('mean_in', part_of_layer)
-            for kind, word in STATISTICS.items()
-        ]
-        final = [
-            Panel(
-                f'{run.name}: shares of the {word} of each layer at the end',
-                partial(_shares_of_layers, run, kind),
-            )
-            for kind, word in STATISTICS.items()
-        ]
-        title = f'What {run.name} normalizes with'
-        name = f'shares_{run.name}'.replace('/', '_')
-        found.append(Picture(name, title, over_time + final, 2, 2.8))
-    return found
+    numbers = [_picture(key, runs) for key in NUMBERS if _having(key, runs)]
+    return numbers + [_shares(run) for run in _having('mean_in', runs)]
 
 
-def save_png(
-    panels: list[Panel], columns: int, height: float, file: str | BinaryIO
-) -> None:
-    """Draw panels in rows, and save them as a PNG.
+def save_png(picture: Picture, file: str | Path) -> None:
+    """Draw a picture with its title, and save it as a PNG.
 
     Args:
-        panels: The panels.
-        columns: Panels per row.
-        height: The height of a panel, in inches.
-        file: A path, or a file to write to.
+        picture: The picture.
+        file: The file to write.
     """
-    with matplotlib.rc_context({'font.size': 9, 'axes.titlesize': 10}):
-        columns = min(columns, len(panels))
-        rows = -(-len(panels) // columns)
-        size = (WIDTH * columns, height * rows)
-        figure = Figure(figsize=size, layout='constrained')
-        axes = figure.subplots(rows, columns, squeeze=False).flat
-        for ax, panel in zip(axes, panels, strict=False):
-            panel.draw(ax)
-        for ax in list(axes)[len(panels) :]:
-            ax.set_axis_off()
-        figure.savefig(file, dpi=DPI, format='png')
+    columns, panels = picture.columns, picture.panels
+    figure = _draw(panels, columns, picture.height, picture.title)
+    figure.savefig(file, dpi=DPI, format='png')
 
 
 def png_of(panel: Panel, height: float) -> bytes:
@@ -115,8 +103,21 @@ def png_of(panel: Panel, height: float) -> bytes:
         height: Its height, in inches.
     """
     file = BytesIO()
-    save_png([panel], 1, height, file)
+    _draw([panel], 1, height).savefig(file, dpi=DPI, format='png')
     return file.getvalue()
+
+
+def _draw(
+    panels: list[Panel], columns: int, height: float, title: str | None = None
+) -> Figure:
+    rows = -(-len(panels) // columns)
+    size = (WIDTH * columns, height * rows)
+    figure = Figure(figsize=size, layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax, panel in zip(axes.flat, panels, strict=True):
+        panel.draw(ax)
+    figure.suptitle(title)
+    return figure
 
 
 def _having(key: str, runs: Iterable[Records]) -> list[Records]:
@@ -129,7 +130,9 @@ def _picture(key: str, runs: list[Records]) -> Picture:
     stages = list(dict.fromkeys(map(stage_of_layer, rows)))
     end = max(run.steps[-1] for run in runs)
     means = [
-        mean for run in runs for mean in run.grouped(key, stage_of_layer).values()
+        mean
+        for run in runs
+        for mean in run.grouped(key, stage_of_layer).values()
     ]
     # One bad value must not hide all others.
     top = _top([run.numbers[key] for run in runs], 99)
@@ -148,7 +151,34 @@ def _picture(key: str, runs: list[Records]) -> Picture:
         for run in runs
     ]
     height = max(3.4, 0.045 * len(rows) + 1)
-    return Picture(key, number.title, panels, len(runs), height)
+    columns = len(runs)
+    return Picture(key, number.title, panels, columns, height, (key,), runs)
+
+
+def _shares(run: Records) -> Picture:
+    panels = [
+        Panel(
+            f'{run.name}: shares of the {word} of {part} over training',
+            partial(_shares_over_training, run, kind, part),
+        )
+        for part in run.grouped('mean_in', part_of_layer)
+        for kind, word in STATISTICS.items()
+    ] + [
+        Panel(
+            f'{run.name}: shares of the {word} of each layer at the end',
+            partial(_shares_of_layers, run, kind),
+        )
+        for kind, word in STATISTICS.items()
+    ]
+    return Picture(
+        f'shares_{run.name.strip("/").replace("/", "_")}',
+        f'Shares of IN, LN and BN: {run.name}',
+        panels,
+        len(STATISTICS),
+        2.8,
+        tuple(k for k in run.numbers if k.startswith(('mean_', 'var_'))),
+        [run],
+    )
 
 
 def _top(arrays: list[np.ndarray], percent: float) -> float:
@@ -192,19 +222,20 @@ def _heat_map(
         mesh, ax=ax, label=number.unit, extend='max' if is_clipped else None
     )
     _name_stages(ax.set_yticks, ax.axhline, rows)
-    ax.set(title=f'{run.name}: each layer', xlabel='step', xlim=(0, end))
+    ax.set(xlabel='step', xlim=(0, end))
+    _entitle(ax, run, 'each layer')
     ax.invert_yaxis()
 
 
 def _name_stages(
-    set_ticks: Callable, line: Callable, rows: list[str]
+    set_ticks: Callable, draw_line: Callable, rows: list[str]
 ) -> None:
     stages = np.array([stage_of_layer(layer) for layer in rows])
     names = list(dict.fromkeys(stages.tolist()))
     middles = [np.flatnonzero(stages == name).mean() + 0.5 for name in names]
     set_ticks(middles, names, fontsize=7)
     for row in np.flatnonzero(stages[1:] != stages[:-1]) + 1:
-        line(row, color='white', linewidth=1)
+        draw_line(row, color='white', linewidth=1)
 
 
 def _lines(
@@ -218,57 +249,63 @@ def _lines(
             scaled = means[stage] * number.scale
             ax.plot(run.steps, scaled, label=stage, markersize=3, **style)
     ax.set(
-        title=f'{run.name}: mean over the layers of a stage',
         xlabel='step',
         ylabel=number.unit,
         xlim=(0, end),
         ylim=(-0.03 * top * number.scale, 1.05 * top * number.scale),
     )
+    _entitle(ax, run, 'mean over the layers of a stage')
     ax.grid(alpha=0.3)
-    ax.legend(
-        fontsize=7, ncols=2, loc='upper center', bbox_to_anchor=(0.5, -0.2)
-    )
+    below = {'loc': 'upper center', 'bbox_to_anchor': (0.5, -0.2)}
+    ax.legend(fontsize=7, ncols=2, **below)
 
 
 def _shares_over_training(
     run: Records, kind: str, part: str, ax: Axes
 ) -> None:
-    shares = [
-        run.grouped(f'{kind}_{share}', part_of_layer)[part]
-        for share in SHARES
-        if part in run.grouped(f'{kind}_{share}', part_of_layer)
-    ]
-    labels = [share.upper() for share in SHARES]
-    ax.stackplot(run.steps, np.array(shares) * 100, labels=labels)
-    _finish_shares(ax, f'{run.name}: {STATISTICS[kind]} of {part}', 'step')
-    ax.set_xlim(run.steps[0], run.steps[-1])
+    below = np.zeros(len(run.steps))
+    for index, share in enumerate(SHARES):
+        means = run.grouped(f'{kind}_{share}', part_of_layer)
+        if part in means:
+            above = below + np.nan_to_num(means[part]) * 100
+            ax.fill_between(
+                run.steps,
+                below,
+                above,
+                label=share.upper(),
+                color=f'C{index}',
+            )
+            below = above
+    _entitle(ax, run, f'{STATISTICS[kind]} of {part}')
+    _finish_shares(ax)
+    ax.set(xlabel='step', xlim=(run.steps[0], run.steps[-1]))
 
 
 def _shares_of_layers(run: Records, kind: str, ax: Axes) -> None:
-    known = np.isfinite(run.numbers['mean_in'][-1])
-    rows = [x for x, is_known in zip(run.layers, known, strict=True) if is_known]
-    below = np.zeros(len(rows))
-    for share in SHARES:
-        values = run.numbers.get(f'{kind}_{share}')
-        if values is not None:
-            height = np.nan_to_num(values[-1, known]) * 100
-            ax.bar(
-                np.arange(len(rows)) + 0.5,
-                height,
-                width=1,
-                bottom=below,
-                label=share.upper(),
-            )
+    known = np.isfinite(run.numbers['mean_in']).any(0)
+    rows = [run.layers[index] for index in np.flatnonzero(known)]
+    places, below = np.arange(len(rows)) + 0.5, np.zeros(len(rows))
+    for index, share in enumerate(SHARES):
+        if f'{kind}_{share}' in run.numbers:
+            values = run.numbers[f'{kind}_{share}'][-1, known]
+            height = np.nan_to_num(values) * 100
+            style = {'label': share.upper(), 'color': f'C{index}'}
+            ax.bar(places, height, width=1, bottom=below, **style)
             below += height
-    title = f'{run.name}: {STATISTICS[kind]}, each layer at the end'
-    _finish_shares(ax, title, '')
+    _entitle(ax, run, f'{STATISTICS[kind]} of each layer, at the end')
+    _finish_shares(ax)
     _name_stages(ax.set_xticks, ax.axvline, rows)
-    ax.tick_params('x', rotation=40)
     for label in ax.get_xticklabels():
-        label.set_horizontalalignment('right')
-    ax.set_xlim(0, len(rows))
+        label.set(rotation=40, ha='right', rotation_mode='anchor')
+    ax.set(xlabel='layers, by stage', xlim=(0, len(rows)))
 
 
-def _finish_shares(ax: Axes, title: str, xlabel: str) -> None:
-    ax.set(title=title, xlabel=xlabel, ylabel='share (%)', ylim=(0, 100))
-    ax.legend(loc='upper left', fontsize=7, framealpha=0.8)
+def _finish_shares(ax: Axes) -> None:
+    ax.set(ylabel='share (%)', ylim=(0, 100))
+    right = {'loc': 'center left', 'bbox_to_anchor': (1.0, 0.5)}
+    ax.legend(fontsize=7, reverse=True, **right)
+
+
+def _entitle(ax: Axes, run: Records, what: str) -> None:
+    # A work dir has the long name of its config by default.
+    ax.set_title('\n'.join([*wrap(run.name, 36), what]), fontsize=9)

@@ -11,6 +11,7 @@ import numpy as np
 
 SCALARS = 'vis_data/scalars.json'
 HOOK = "custom_hooks = [dict(type='mmnorm.NormStatsHook')]"
+SHARES = ('in', 'ln', 'bn')
 # mmdet names a layer after its norm: bn1 and gn1 are at the same place.
 ABBREVIATION = re.compile(r'\b(?:[bgil]n|gw|ic|frn|evonorm|norm_layer)(\d*)$')
 
@@ -51,6 +52,8 @@ class Records(NamedTuple):
         Returns:
             Arrays of shape (S,) by group, of the groups with any value.
         """
+        if key not in self.numbers:
+            return {}
         groups = np.array([group_of(layer) for layer in self.layers])
         means = {
             str(group): _mean(self.numbers[key][:, groups == group])
