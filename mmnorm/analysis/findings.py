@@ -16,13 +16,16 @@ def findings(runs: list[Records]) -> list[str]:
     Args:
         runs: The records of the trainings.
     """
-    ends = ', '.join(
-        f'steps {run.steps[-LAST:][0]} to {run.steps[-1]} of {run.name}'
-        for run in runs
-    )
+    ends = [(run.steps[-LAST:][0], run.steps[-1]) for run in runs]
+    when = [f'steps {first} to {last}' for first, last in ends]
+    if len(set(when)) > 1:
+        when = [
+            f'{each} of {run.name}'
+            for each, run in zip(when, runs, strict=True)
+        ]
     found = [
         'Each number is a mean over the layers of a stage and over the last '
-        f'records: {ends}.'
+        f'records: {", ".join(dict.fromkeys(when))}.'
     ]
     found += [s for key in WORDS if (s := _worst_stage(key, runs))]
     for run in runs:
@@ -85,7 +88,9 @@ def _worst_stage(key: str, runs: list[Records]) -> str | None:
         return None
     highest, stage = max(values)
     if key == 'dead' and highest < 0.005:
-        return 'At the end, less than 1 % of the channels are dead everywhere.'
+        return (
+            'At the end, less than 1 % of the channels of each stage are dead.'
+        )
     text, word = WORDS[key]
     (name, first), *others = (
         (name, word(end[stage])) for name, end in ends.items() if stage in end

@@ -1,9 +1,13 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Inspect the norms of a config."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
@@ -67,7 +71,8 @@ def initialized_model(cfg: Config) -> nn.Module:
         init_cfg = part.get('init_cfg') if isinstance(part, dict) else None
         from_file = isinstance(init_cfg, dict) and 'checkpoint' in init_cfg
         if not from_file and hasattr(child, 'init_weights'):
-            child.init_weights()
+            with _without_log():
+                child.init_weights()
     return model
 
 
@@ -78,5 +83,17 @@ def _optimizer(model: nn.Module, cfg: Config) -> Optimizer | None:
     keys = ('optimizer', 'paramwise_cfg', 'constructor')
     wrapper = {k: cfg.optim_wrapper[k] for k in keys if k in cfg.optim_wrapper}
     scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
-    with scope, config_errors():
+    with scope, config_errors(), _without_log():
         return build_optim_wrapper(model, wrapper).optimizer
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    # mmengine logs a line per parameter, to standard output.
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

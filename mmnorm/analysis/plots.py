@@ -9,8 +9,10 @@ from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from .records import SHARES, Records, part_of_layer, stage_of_layer
 
@@ -112,12 +114,13 @@ def _draw(
 ) -> Figure:
     rows = -(-len(panels) // columns)
     size = (WIDTH * columns, height * rows)
-    figure = Figure(figsize=size, layout='constrained')
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for ax, panel in zip(axes.flat, panels, strict=True):
-        panel.draw(ax)
-    figure.suptitle(title)
-    return figure
+    with rc_context({'font.size': 8, 'axes.titlesize': 9}):
+        figure = Figure(figsize=size, layout='constrained')
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for ax, panel in zip(axes.flat, panels, strict=True):
+            panel.draw(ax)
+        figure.suptitle(title, fontsize=11)
+        return figure
 
 
 def _having(key: str, runs: Iterable[Records]) -> list[Records]:
@@ -212,11 +215,11 @@ def _heat_map(
         edges,
         np.arange(len(rows) + 1),
         np.ma.masked_invalid(values * number.scale),
-        cmap='viridis',
+        cmap='YlOrRd',
         vmin=0,
         vmax=top * number.scale,
     )
-    ax.set_facecolor('lightgray')  # not recorded
+    ax.set_facecolor('silver')  # not recorded
     is_clipped = np.nanmax(values, initial=0) > top
     ax.figure.colorbar(
         mesh, ax=ax, label=number.unit, extend='max' if is_clipped else None
@@ -235,7 +238,7 @@ def _name_stages(
     middles = [np.flatnonzero(stages == name).mean() + 0.5 for name in names]
     set_ticks(middles, names, fontsize=7)
     for row in np.flatnonzero(stages[1:] != stages[:-1]) + 1:
-        draw_line(row, color='white', linewidth=1)
+        draw_line(row, color='black', linewidth=0.6)
 
 
 def _lines(
@@ -256,8 +259,15 @@ def _lines(
     )
     _entitle(ax, run, 'mean over the layers of a stage')
     ax.grid(alpha=0.3)
-    below = {'loc': 'upper center', 'bbox_to_anchor': (0.5, -0.2)}
-    ax.legend(fontsize=7, ncols=2, **below)
+    # Below the label of the axis, whatever the height of the axes.
+    down = ScaledTranslation(0, -0.45, ax.figure.dpi_scale_trans)
+    ax.legend(
+        fontsize=7,
+        ncols=2,
+        loc='upper center',
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=ax.transAxes + down,
+    )
 
 
 def _shares_over_training(
@@ -308,4 +318,4 @@ def _finish_shares(ax: Axes) -> None:
 
 def _entitle(ax: Axes, run: Records, what: str) -> None:
     # A work dir has the long name of its config by default.
-    ax.set_title('\n'.join([*wrap(run.name, 36), what]), fontsize=9)
+    ax.set_title('\n'.join([*wrap(run.name, 36), what]))

@@ -146,30 +146,36 @@ Line = tuple[int, dict[tuple[str, str], float]]
 
 
 def _read(file: Path) -> list[Line]:
-    # A training that writes now may have written half of the last line.
     try:
-        *whole, _ = file.read_text().split('\n')
-        found = []
-        for number, text in enumerate(whole, 1):
-            scalars = json.loads(text)
-            values = {
-                (key.split('/')[1], key.split('/')[2]): float(scalars[key])
-                for key in scalars
-                if key.startswith('norm/')
-            }
-            if values:
-                found.append((int(scalars['step']), values))
+        # A training that writes now may have written half of the last line.
+        *texts, _ = file.read_text(encoding='utf-8').split('\n')
     except OSError as error:
         raise RecordsError(
             f'{str(file)!r} cannot be read: {error.strerror}'
         ) from error
     except UnicodeDecodeError as error:
         raise RecordsError(f'{str(file)!r} is no text file') from error
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise RecordsError(
-            f'line {number} of {str(file)!r} is no line of scalars: remove it'
-        ) from error
+    found = []
+    for number, text in enumerate(texts, 1):
+        try:
+            step, values = _parse(text)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RecordsError(
+                f'line {number} of {str(file)!r} is no line of scalars: '
+                'remove it'
+            ) from error
+        if values:
+            found.append((step, values))
     return found
+
+
+def _parse(text: str) -> Line:
+    values, scalars = {}, json.loads(text)
+    for key, value in scalars.items():
+        if key.startswith('norm/'):
+            _, layer, number = key.split('/')
+            values[layer, number] = float(value)
+    return int(scalars['step']) if values else 0, values
 
 
 def _join(runs: list[list[Line]]) -> list[Line]:
