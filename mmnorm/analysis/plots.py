@@ -259,6 +259,8 @@ def _lines(
     )
     _entitle(ax, run, 'mean over the layers of a stage')
     ax.grid(alpha=0.3)
+    if not means:
+        return
     # Below the label of the axis, whatever the height of the axes.
     down = ScaledTranslation(0, -0.45, ax.figure.dpi_scale_trans)
     ax.legend(

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.trainings import SN, record, write_run, write_training
+from tests.analysis.trainings import SN, write_run, write_training
 from tests.paths import CONFIG
 
 TOOL = 'analysis_tools/analyze_training.py'
-NAME = Path(TOOL).name
 SHARES = dict.fromkeys(SN, 1 / 3)
 CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
 FLAGS = (
@@ -22,6 +21,15 @@ FLAGS = (
     *('--no-first-run', '--disable-background-networking'),
     *('--disable-component-update', '--disable-sync'),
 )
+# Unfolds the page, and writes into its title what it needs and has.
+MEASURE = """<script>
+onload = () => {
+  document.querySelectorAll('details').forEach((each) => (each.open = true));
+  const images = [...document.images].filter((each) => each.naturalWidth);
+  const needed = document.documentElement.scrollWidth;
+  document.title = `${needed} ${innerWidth} ${images.length}`;
+};
+</script>"""
 
 
 class Page(HTMLParser):
@@ -49,12 +57,13 @@ class Page(HTMLParser):
         return [attrs for found, attrs in self.tags if found == tag]
 
 
-@pytest.fixture
-def work_dirs(tmp_path) -> list[Path]:
+@pytest.fixture(scope='module')
+def work_dirs(tmp_path_factory) -> list[Path]:
     """Return two trainings, the second one with a config and SN."""
-    name = '<b>gn</b> & mask-rcnn_r50_fpn_gn-all_8xb2-2x_coco'.replace('/', '')
-    first = write_training(tmp_path / name, 'gn')
-    second = write_training(tmp_path / 'sn', gap_mean=0.5, **SHARES)
+    folder = tmp_path_factory.mktemp('trainings')
+    name = '<b>gn & mask-rcnn_r50_fpn_gn-all_8xb2-2x_coco'
+    first = write_training(folder / name, 'gn')
+    second = write_training(folder / 'sn', gap_mean=0.5, **SHARES)
     (config,) = second.glob('*/vis_data/config.py')
     config.write_text(
         f"_base_ = '{CONFIG}'\nmodel = dict(backbone=dict(norm_eval=True))\n"
@@ -62,18 +71,21 @@ def work_dirs(tmp_path) -> list[Path]:
     return [first, second]
 
 
-@pytest.fixture
-def report(succeeds, work_dirs, tmp_path) -> Path:
-    out = tmp_path / 'report.html'
-    succeeds(TOOL, *work_dirs, '--out', tmp_path / 'out', '--html', out)
-    return out
+@pytest.fixture(scope='module')
+def report(tool, work_dirs) -> Path:
+    out = work_dirs[0].parent
+    arguments = ('--out', out / 'out', '--html', out / 'report.html')
+    done = tool(TOOL, *work_dirs, *arguments)
+    assert done.returncode == 0, done.stderr
+    # A report, and not the log of mmengine.
+    assert done.stdout.startswith('Each number is a mean over the layers')
+    return out / 'report.html'
 
 
 def test_plots_and_tables(succeeds, work_dirs):
     text = succeeds(TOOL, *work_dirs)
     out = work_dirs[0] / 'norm_stats'
     assert f'plots and tables are in {out}' in text
-    assert '10 % of the channels' not in text  # the mean of the last records
     assert '6 % of the channels of roi_head.mask_head are dead with' in text
     pictures = ['bn_mean', 'bn_std', 'dead', 'gap_mean', 'shares_sn']
     assert sorted(path.stem for path in out.glob('*.png')) == pictures
@@ -122,7 +134,7 @@ def test_what_a_report_says(report):
     page = Page(report.read_text())
     text = ' '.join(page.text.split())
     assert not page.all('b')
-    assert '<b>gn<b> & mask-rcnn_r50_fpn_gn-all_8xb2-2x_coco, sn' in text
+    assert '<b>gn & mask-rcnn_r50_fpn_gn-all_8xb2-2x_coco, sn' in text
     assert 'of the channels of roi_head.mask_head are dead with' in text
     # The first training has a config without a model.
     assert 'The norms are not known: the config has no model.' in text
@@ -133,10 +145,13 @@ def test_what_a_report_says(report):
     assert 'Shares of IN, LN and BN: sn' in text
 
 
-def test_bad_work_dirs(fails, tmp_path):
+def test_bad_work_dirs(command, tmp_path):
     def sentence(*args: object) -> str:
-        ended = fails(TOOL, *args)
-        return ended
+        ended = command(TOOL, *args)
+        assert ended.status == 1
+        start, sentence = ended.err.strip().split(': error: ')
+        assert start == 'analyze_training.py'
+        return sentence
 
     write_run(tmp_path / 'plain', [])
     good = write_training(tmp_path / 'good')
@@ -158,24 +173,15 @@ def test_bad_work_dirs(fails, tmp_path):
 @pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed')
 @pytest.mark.parametrize('size', [(390, 844), (1280, 900)])
 def test_report_fits_a_screen(report, tmp_path, size):
-    # The script writes the widths into the page, which Chromium then prints.
-    script = (
-        '<script>onload = () => { for (const d of '
-        "document.querySelectorAll('details')) d.open = true; "
-        'const r = document.documentElement; const i = '
-        "[...document.querySelectorAll('img')]; document.title = "
-        'r.scrollWidth + " " + innerWidth + " " + '
-        'i.filter(x => x.complete && x.naturalWidth).length }</script>'
-    )
-    page = tmp_path / 'page.html'
-    page.write_text(report.read_text().replace('</body>', f'{script}</body>'))
-    width, height = size
     # A window cannot be as narrow as a phone, but a frame can.
+    width, height = size
+    page = tmp_path / 'page.html'
+    page.write_text(report.read_text().replace('</body>', f'{MEASURE}</body>'))
     frame = tmp_path / 'frame.html'
     frame.write_text(
-        f'<iframe id=f src=page.html width={width} height={height} '
-        'style="border:0"></iframe><script>onload = () => document.title = '
-        'document.getElementById("f").contentDocument.title</script>'
+        f'<iframe src="page.html" width="{width}" height="{height}"></iframe>'
+        '<script>onload = () => document.title = frames[0].document.title'
+        '</script>'
     )
     done = subprocess.run(
         [
