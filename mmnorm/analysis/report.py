@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from .findings import LAST, at_end
 from .inspection import Inspection
 from .norm_states import NormState
-from .plots import NUMBERS, Picture, png_of
+from .pictures import Picture, png_of
+from .plots import NUMBERS
 from .records import Records
 
 WORDS = {None: '-', True: 'yes', False: 'no'}

@@ -15,7 +15,7 @@ from mmnorm.analysis.inspection import (
     initialized_model,
     inspect_norms,
 )
-from mmnorm.analysis.plots import Picture, pictures, save_png
+from mmnorm.analysis.pictures import Picture, pictures, save_png
 from mmnorm.analysis.records import (
     Records,
     RecordsError,

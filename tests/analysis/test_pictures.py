@@ -6,7 +6,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmnorm.analysis.plots import Panel, Picture, pictures, png_of, save_png
+from mmnorm.analysis.pictures import Panel, Picture, pictures, png_of, save_png
 from mmnorm.analysis.records import Records, read_records
 
 from .trainings import SN, STEPS, record, write_run, write_training
