@@ -14,6 +14,7 @@ from .pictures import Picture, png_of
 from .plots import NUMBERS
 from .records import Records
 
+COLUMNS = 3  # More plots beside each other would be too small to read.
 WORDS = {None: '-', True: 'yes', False: 'no'}
 
 
@@ -42,11 +43,8 @@ def html_report(
     sections = [
         {
             'title': picture.title,
-            'columns': picture.columns,
-            'images': [
-                (panel.alt, b64encode(png_of(panel, picture.height)).decode())
-                for panel in picture.panels
-            ],
+            'columns': min(picture.columns, COLUMNS),
+            'rows': _rows_of_images(picture),
             'table': _end_table(picture),
         }
         for picture in pictures
@@ -67,6 +65,15 @@ def html_report(
         norms=norms,
         last=LAST,
     )
+
+
+def _rows_of_images(picture: Picture) -> list[list[tuple[str, str]]]:
+    images = [
+        (panel.alt, b64encode(png_of(panel, picture.height)).decode())
+        for panel in picture.panels
+    ]
+    width = picture.columns
+    return [images[i : i + width] for i in range(0, len(images), width)]
 
 
 def _end_table(picture: Picture) -> list[dict[str, str]]:
