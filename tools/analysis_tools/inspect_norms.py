@@ -9,24 +9,13 @@ import argparse
 import json
 from collections import Counter
 
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
 from torch import nn
-from torch.optim import Optimizer
 
-from mmnorm.analysis import (
-    Mistake,
-    NormState,
-    find_mistakes,
-    level_calls,
-    norm_states,
-)
-from mmnorm.analysis.subject import part_of
+from mmnorm.analysis import Mistake, NormState
+from mmnorm.analysis.inspection import initialized_model, inspect_norms
 from mmnorm.checkpoints.checks import checkpoint_error
 from mmnorm.checkpoints.files import read_checkpoint
-from mmnorm.config.build_model import build_model
-from mmnorm.config.errors import ConfigError, config_errors
+from mmnorm.config.errors import ConfigError
 from mmnorm.config.files import read_config
 from mmnorm.config.options import OptionAction
 from mmnorm.engine.runner.launch import fail
@@ -51,18 +40,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build(cfg: Config) -> nn.Module:
-    """Build a model, and initialize the parts that start from no file."""
-    model = build_model(cfg)
-    for name, child in model.named_children():
-        part = cfg.model.get(name) or {}
-        init_cfg = part.get('init_cfg') if isinstance(part, dict) else None
-        from_file = isinstance(init_cfg, dict) and 'checkpoint' in init_cfg
-        if not from_file and hasattr(child, 'init_weights'):
-            child.init_weights()
-    return model
-
-
 def load(model: nn.Module, path: str) -> dict:
     """Load a checkpoint into a model, and return its weights."""
     if error := checkpoint_error(path):
@@ -74,18 +51,6 @@ def load(model: nn.Module, path: str) -> dict:
     except RuntimeError as error:
         fail(f'{path!r} does not fit the config: {str(error).splitlines()[1]}')
     return weights
-
-
-def optimizer_of(model: nn.Module, cfg: Config) -> Optimizer | None:
-    """Build the optimizer of a config, if it has one."""
-    if not isinstance(cfg.get('optim_wrapper'), dict):
-        return None
-    # The rest of a step, as mixed precision, may need a GPU.
-    keys = ('optimizer', 'paramwise_cfg', 'constructor')
-    wrapper = {k: cfg.optim_wrapper[k] for k in keys if k in cfg.optim_wrapper}
-    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
-    with scope, config_errors():
-        return build_optim_wrapper(model, wrapper).optimizer
 
 
 def rows_of(states: list[NormState], weights: dict | None) -> list[dict]:
@@ -137,16 +102,12 @@ def main() -> None:
     args = parse_args()
     try:
         cfg = read_config(args.config, args.cfg_options)
-        model = build(cfg)
+        model = initialized_model(cfg)
         weights = load(model, args.checkpoint) if args.checkpoint else None
-        calls = level_calls(model)
-        mistakes = find_mistakes(model, cfg, weights, calls)
-        # find_mistakes leaves the model in training mode.
-        states = norm_states(model, optimizer_of(model, cfg))
+        states, parts, mistakes = inspect_norms(model, cfg, weights)
     except ConfigError as error:
         fail(str(error))
     rows = rows_of(states, weights)
-    parts = [part_of(state.name, cfg) for state in states]
     if args.json:
         for row, part in zip(rows, parts, strict=True):
             row['part'] = part
