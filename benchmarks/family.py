@@ -2,6 +2,7 @@
 """Time every norm of the family once, beside BatchNorm2d."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from torch import nn
 
@@ -25,6 +26,8 @@ def family_cases(device: str) -> Iterator[dict]:
 def make_family(case: dict, device: str) -> dict[str, nn.Module]:
     channels = case['shape'][1]
     ours = {f'mmnorm.{name}': getattr(layers, name) for name in NORMS}
+    # Its 64 groups do not divide the channels of every layer.
+    ours['mmnorm.GW'] = partial(layers.GW, num_groups='auto')
     return {
         name: make(channels).to(device)
         for name, make in {PEER: nn.BatchNorm2d, **ours}.items()

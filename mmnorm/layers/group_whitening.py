@@ -62,6 +62,7 @@ class GW(nn.GroupNorm):
 
     Example::
 
+        >>> import torch
         >>> norm = GW(64)
         >>> norm(torch.rand(2, 64, 14, 14)).shape
         torch.Size([2, 64, 14, 14])

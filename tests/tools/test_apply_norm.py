@@ -199,7 +199,7 @@ def test_relative_base(succeeds, monkeypatch, tmp_path):
         (('mmdet::none.py', '--norm', 'BCN'), 'does not exist'),
         (('none::none.py', '--norm', 'BCN'), "'none' is not installed"),
         (('README.md', '--norm', 'BCN'), "'README.md' cannot be read: Only"),
-        ((MASK_RCNN, '--norm', 'XN'), "'XN' is not one of BCN, BN, BRN"),
+        ((MASK_RCNN, '--norm', 'XN'), "'XN' is not one of BCN, BKN, BN"),
         ((MASK_RCNN, '--norm', 'GN', '--gpus', 0), '--gpus is 0: give 1'),
         ((MASK_RCNN, '--norm', 'GN', '--batch-size', -1), 'size is -1: gi'),
         (

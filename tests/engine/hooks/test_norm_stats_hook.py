@@ -31,6 +31,8 @@ def runner(mini_coco, tmp_path) -> Runner:
     cfg.default_hooks.checkpoint = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.work_dir = str(tmp_path)
+    # mmengine keeps one visualizer per name, and names are seconds.
+    cfg.experiment_name = tmp_path.name
     return Runner.from_cfg(cfg)
 
 
