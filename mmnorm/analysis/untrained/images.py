@@ -30,9 +30,7 @@ def photographs(folder: Path | None = None) -> list[np.ndarray]:
 
         return load_sample_images().images
     paths = sorted(
-        path
-        for path in folder.glob('*')
-        if path.suffix.lower() in SUFFIXES
+        path for path in folder.glob('*') if path.suffix.lower() in SUFFIXES
     )
     images = [cv2.imread(str(path)) for path in paths]
     images = [image[..., ::-1] for image in images if image is not None]

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""What a layer of an untrained network does to signals and gradients.
+"""The effect of a layer of an untrained network on signals and gradients.
 
 The formulas are those of the authors' code, at commit 23102a4 of
 https://github.com/EkdeepSLubana/BeyondBatchNorm, unless a function says
@@ -112,12 +112,16 @@ def gradient_norm(gradient: Tensor) -> float:
 def dead_share(a: Tensor) -> float:
     """Return the share of channels that are hardly ever positive.
 
-    The authors' code has no such measure.
+    The authors' code has no such measure. The share is not a number where an
+    activation is not finite.
 
     Args:
         a: Activations, (N, C, H, W).
     """
-    positive = (_per_channel(a) > 0).double().mean(1)
+    channels = _per_channel(a)
+    if not channels.isfinite().all():
+        return float('nan')
+    positive = (channels > 0).double().mean(1)
     return (positive < RARE).double().mean().item()
 
 
