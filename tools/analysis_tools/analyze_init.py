@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from mmnorm.analysis.untrained import (
     NETWORKS,
@@ -130,6 +130,28 @@ def build(name: str, cfg: Config | None, variant: Variant) -> nn.Module:
     return make_backbone(cfg, variant)
 
 
+def rows_of(
+    name: str, variant: Variant, network: nn.Module, crops: Tensor, seed: int
+) -> list[Row]:
+    """Measure a network, in float64.
+
+    Standardized weights without a norm overflow float32.
+    """
+    network.double()
+    network.train()  # backbones of mmdet return None
+    found = measure(network, crops.double(), fixed_labels(len(crops), seed))
+    return [
+        Row(
+            name,
+            variant.name,
+            *one[:3],
+            variant.group_size(one.channels) if one.layer else None,
+            *one[3:],
+        )
+        for one in found
+    ]
+
+
 def text_of(rows: list[Row], claims: list[Claim]) -> str:
     """Return a table per network, and the claims."""
     lines = []
@@ -162,30 +184,24 @@ def main() -> None:
     try:
         cfg = read_config(args.config) if args.config else None
         names = [Path(args.config).stem] if cfg else args.network
+        pairs = [
+            (name, variant)
+            for name in names or ['resnet56']
+            for variant in variants_for(
+                args, cfg is None and name not in PLAIN
+            )
+        ]
         crops = random_crops(
             photographs(args.images), args.num_images, size, args.seed
         )
-        labels = fixed_labels(args.num_images, args.seed)
-        for name in names or ['resnet56']:
-            residual = cfg is None and name not in PLAIN
-            for variant in variants_for(args, residual):
-                torch.manual_seed(args.seed)
-                # Standardized weights without a norm overflow float32.
-                network = build(name, cfg, variant).double().train()
-                found = measure(network, crops.double(), labels)
-                rows += [
-                    Row(
-                        name,
-                        variant.name,
-                        *one[:3],
-                        variant.group_size(one.channels)
-                        if one.layer
-                        else None,
-                        *one[3:],
-                    )
-                    for one in found
-                ]
-                print(f'measured {name} with {variant.name}', flush=True)
+        # A norm that does not fit is found before minutes of measuring.
+        for name, variant in pairs:
+            build(name, cfg, variant)
+        for name, variant in pairs:
+            torch.manual_seed(args.seed)
+            network = build(name, cfg, variant)
+            rows += rows_of(name, variant, network, crops, args.seed)
+            print(f'measured {name} with {variant.name}', flush=True)
     except (ConfigError, ValueError) as error:
         fail(str(error))
     claims = check_claims(rows)

@@ -28,7 +28,7 @@ ten may be out of order, as an untrained network is random."""
 
 
 class Claim(NamedTuple):
-    """What the measurements say about a claim.
+    """Whether a claim holds, by the measurements.
 
     Attributes:
         network: Name of the network.

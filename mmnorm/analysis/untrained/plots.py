@@ -9,6 +9,7 @@ matplotlib.use('Agg')  # a command may run without a display
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from .rows import Row
 from .variants import FAMILY, NO_NORM, parse_variant
@@ -51,6 +52,7 @@ def draw(rows: list[Row], path: Path) -> None:
         ):
             _panel(ax, [r for r in rows if r.measure == measure], norms)
             ax.set(xlabel=f'{layers} (number)', ylabel=label, yscale=scale)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.grid(alpha=0.3)
             if measure == 'similarity':
                 ax.set_ylim(-0.05, 1.05)

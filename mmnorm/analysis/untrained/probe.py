@@ -131,7 +131,8 @@ def activations_of(network: nn.Module) -> dict[str, nn.Module]:
         found = {
             name: module
             for name, module in network.named_modules()
-            if isinstance(module, kinds)
+            # mmcv, which has Swish, may be missing.
+            if isinstance(module, kinds) or type(module).__name__ == 'Swish'
         }
         if found:
             return found

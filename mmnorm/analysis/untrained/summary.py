@@ -13,7 +13,7 @@ EARLY = 1 / 4
 
 
 class Summary(NamedTuple):
-    """What a norm does to a network.
+    """The numbers of a norm in one network.
 
     Attributes:
         doublings: How often the activation variance doubles per layer: the
