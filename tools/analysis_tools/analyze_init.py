@@ -116,7 +116,7 @@ def parse_args() -> argparse.Namespace:
 
 def variants_for(args: argparse.Namespace, residual: bool) -> list[Variant]:
     """Return the norms of a command, for one network."""
-    names = args.norms or list(DEFAULT_NORMS)
+    names = list(args.norms or DEFAULT_NORMS)
     if args.norms is None and residual:
         names.append(SKIP_INIT)
     names += [f'GN-size-{size}' for size in args.group_sizes]
@@ -158,13 +158,14 @@ def text_of(rows: list[Row], claims: list[Claim]) -> str:
     for network in dict.fromkeys(row.network for row in rows):
         lines += [
             f'\n{network}\n',
-            '| norm | doublings of variance per layer | similarity | '
+            '| norm | doublings of variance per block | growth | similarity | '
             'stable rank | gradient, early | gradient, late | dead channels |',
-            '|---|---|---|---|---|---|---|',
+            '|---|---|---|---|---|---|---|---|',
         ]
         found = summarize([r for r in rows if r.network == network])
         lines += [
-            f'| {norm} | {s.doublings:.3f} | {s.similarity:.3f} '
+            f'| {norm} | {s.doublings:.3f} | {s.growth:.2f} '
+            f'| {s.similarity:.3f} '
             f'| {s.stable_rank:.2f} | {s.early_gradient:.3g} '
             f'| {s.late_gradient:.3g} | {s.dead:.1%} |'
             for norm, s in found.items()

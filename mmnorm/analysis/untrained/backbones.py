@@ -13,7 +13,7 @@ from .variants import Variant
 
 
 def make_backbone(cfg: Config, variant: Variant) -> nn.Module:
-    """Build a backbone, replace its norms and convolutions, and unfreeze it.
+    """Build a backbone, replace its norms and convolutions, freeze nothing.
 
     Convolutions get the random weights of the paper's networks, and not those
     of the config, so that backbones compare. Norms of tokens stay.
@@ -41,12 +41,11 @@ def make_backbone(cfg: Config, variant: Variant) -> nn.Module:
         )
     scope = cfg.get('default_scope')
     backbone = build_model(Config({'model': parts[0], 'default_scope': scope}))
-    # Frozen stages have no gradient, and norm_eval no batch statistics.
+    # The next call of train() would freeze stages, or evaluate norms.
     if hasattr(backbone, 'frozen_stages'):
         backbone.frozen_stages = -1
     if hasattr(backbone, 'norm_eval'):
         backbone.norm_eval = False
-    backbone.requires_grad_(True)
     return replace_layers(backbone, variant)
 
 

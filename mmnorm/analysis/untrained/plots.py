@@ -8,10 +8,11 @@ import matplotlib
 matplotlib.use('Agg')  # a command may run without a display
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from .rows import Row
+from .rows import Row, last_of_blocks
 from .variants import FAMILY, NO_NORM, parse_variant
 
 # The measure, the label of its axis, the scale, and the layers below.
@@ -26,10 +27,14 @@ PANELS = (
     ),
 )
 LINES = ('-', '--', ':')
+SHOWN = (1e-6, 1e12)
+"""Curves may leave a panel beyond these values."""
 
 
 def draw(rows: list[Row], path: Path) -> None:
     """Draw the measures of one network, with a row per kind of norm.
+
+    A residual block is one point, its last layer.
 
     Args:
         rows: The rows of the network.
@@ -50,12 +55,15 @@ def draw(rows: list[Row], path: Path) -> None:
         for ax, (measure, label, scale, layers) in zip(
             line, PANELS, strict=True
         ):
-            _panel(ax, [r for r in rows if r.measure == measure], norms)
             ax.set(xlabel=f'{layers} (number)', ylabel=label, yscale=scale)
+            of_measure = [r for r in rows if r.measure == measure]
+            _panel(ax, last_of_blocks(of_measure), norms)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.grid(alpha=0.3)
             if measure == 'similarity':
                 ax.set_ylim(-0.05, 1.05)
+            if scale == 'log':
+                ax.set_ylim(*np.clip(ax.get_ylim(), *SHOWN))
         line[0].set_title(kind, loc='left')
         line[-1].legend(
             fontsize='small', loc='center left', bbox_to_anchor=(1.0, 0.5)
@@ -67,7 +75,12 @@ def draw(rows: list[Row], path: Path) -> None:
 
 def _panel(ax: Axes, rows: list[Row], norms: list[str]) -> None:
     for index, norm in enumerate(norms):
-        points = [(r.layer, r.value) for r in rows if r.norm == norm]
+        # A logarithmic axis has no 0, the gradient of an idle branch.
+        points = [
+            (r.layer, r.value if r.value != 0 else np.nan)
+            for r in rows
+            if r.norm == norm
+        ]
         if _kind(norm) == 'size of groups':
             color = plt.get_cmap('viridis')(index / len(norms))
         else:
@@ -78,6 +91,8 @@ def _panel(ax: Axes, rows: list[Row], norms: list[str]) -> None:
             color=color,
             label=norm,
             linewidth=1.2,
+            marker='.',
+            markersize=3,
         )
 
 

@@ -65,3 +65,18 @@ def read_rows(path: Path) -> list[Row]:
             )
             for row in csv.DictReader(file)
         ]
+
+
+def last_of_blocks(rows: list[Row]) -> list[Row]:
+    """Return the last row of each norm and block.
+
+    The layers of a block have one parent. Layers without a parent stay.
+
+    Args:
+        rows: Rows of one measure, in the order of layers per norm.
+    """
+    found = {}
+    for row in rows:
+        parent = row.name.rpartition('.')[0]
+        found[row.norm, parent or row.name] = row
+    return list(found.values())
