@@ -1,9 +1,9 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Train mini detectors with NormStatsHook, and plot what their norms did.
 
-The question is that of the BCN paper: do channels die with a norm of one image,
-and does BCN keep them alive? A run that is complete is not repeated. The plots
-and the numbers go to studies/results/norm_stats.
+The question is that of the BCN paper: do channels die with a norm of one image
+alone, and does BCN keep them alive? A run that is complete is not repeated.
+The plots and the numbers go to studies/results/norm_stats.
 """
 
 import argparse

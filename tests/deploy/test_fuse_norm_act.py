@@ -30,11 +30,11 @@ NORM = dict(type='mmnorm.BCN', num_groups=8)
 ACTIVATIONS = (nn.ReLU(inplace=True), nn.LeakyReLU(0.1), nn.SiLU())
 
 
-@pytest.mark.parametrize('activation', ACTIVATIONS, ids=repr)
 # Before a convolution, no activation follows a norm.
 APART = (*IS_ACTIVATION, *WHITENING, 'IC')
 
 
+@pytest.mark.parametrize('activation', ACTIVATIONS, ids=repr)
 @pytest.mark.parametrize('name', [n for n in LAYERS if n not in APART])
 def test_layers(name, activation):
     layer, x = make_layer(name), make_input((2, 8, 5, 7))
