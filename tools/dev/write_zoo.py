@@ -90,7 +90,7 @@ def make_leaf(leaf: Leaf) -> str:
     )
     if 'model_settings' in cfg:
         text += 'model = _base_.model_settings\n'
-    if 'optim_settings' in Config.fromfile(ROOT / leaf.model):
+    if 'optim_settings = ' in (ROOT / leaf.model).read_text():
         text += 'optim_wrapper = _base_.optim_settings\n'
     return text
 
