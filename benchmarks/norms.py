@@ -5,11 +5,11 @@ The benchmark has six parts. "layers" times the forward and the backward of the
 norms in ResNet-50 with FPN at 800 x 1333 and in DeepLab at 512 x 1024, in
 float32. "amp" does the same under autocast, with a ReLU after each norm.
 "sizes" times the first call at a new size. "steps" times training steps of
-Mask R-CNN and DeepLabV3. "host" times what a layer of Triton kernels costs the
-host, on any Linux with a C compiler, also without a GPU. "family" times every
-norm once, at a few shapes in float32. The repeats of all competitors are
-interleaved. Each part writes its raw numbers into its own file, and the report
-with its plots covers all files in the folder.
+Mask R-CNN and DeepLabV3. "host" times the Python and driver calls around a
+layer of Triton kernels, on any Linux with a C compiler, also without a GPU.
+"family" times every norm once, at a few shapes in float32. The repeats of all
+competitors are interleaved. Each part writes its raw numbers into its own
+file, and the report with its plots covers all files in the folder.
 """
 
 import argparse

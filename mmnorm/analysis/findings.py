@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 
-from .records import SHARES, Records, part_of_layer, stage_of_layer
+from .norm_stats import SHARES
+from .records import Records, part_of_layer, stage_of_layer
 
 LAST = 5  # A record is of a few batches, and its numbers have noise.
 

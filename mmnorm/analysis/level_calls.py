@@ -4,7 +4,7 @@
 import torch
 from torch import nn
 
-from .norm_states import norm_states
+from .norm_states import norms_of
 
 
 @torch.no_grad()
@@ -19,17 +19,12 @@ def level_calls(model: nn.Module) -> dict[str, int]:
     if head is None or not hasattr(model, 'extract_feat'):
         return {}
     calls: dict[str, int] = {}
-    names = {m: f'bbox_head.{name}' for name, m in head.named_modules()}
-    norms = {state.name for state in norm_states(model)}
+    names = {norm: f'bbox_head.{name}' for name, norm in norms_of(head)}
 
     def count(module: nn.Module, _: tuple) -> None:
         calls[names[module]] = calls.get(names[module], 0) + 1
 
-    handles = [
-        module.register_forward_pre_hook(count)
-        for module, name in names.items()
-        if name in norms
-    ]
+    handles = [norm.register_forward_pre_hook(count) for norm in names]
     model.eval()
     try:
         head(model.extract_feat(torch.zeros(1, 3, 128, 128)))

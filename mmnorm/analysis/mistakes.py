@@ -15,7 +15,7 @@ from mmnorm.config.apply_norm import argument, find_parts
 from mmnorm.config.registered import registered
 from mmnorm.layers import BCN, ConvWS
 
-from .norm_states import norm_states, running
+from .norm_states import NormState, norm_states, running
 from .subject import Subject, is_in, part_of
 
 # Files of these places were trained with BN, unless their name says more.
@@ -60,15 +60,15 @@ def find_mistakes(
 
 def _in_evaluation(s: Subject) -> Iterator[Mistake]:
     # Statistics of BN that stay are the habit of mmdet, not a mistake.
-    names = (
-        name
-        for name, state in s.states.items()
-        if running(s.model.get_submodule(name)) is not None
-        and not state.moves
-        and state.trained
-        and (state.synchronized or not state.type.startswith('torch '))
-    )
-    for part, found, what in s.by_part(names):
+    def holds(norm: NormState) -> bool:
+        return (
+            running(s.model.get_submodule(norm.name)) is not None
+            and not norm.moves
+            and bool(norm.trained)
+            and (norm.synchronized or not norm.type.startswith('torch '))
+        )
+
+    for part, found, what in s.by_part(holds):
         yield Mistake(
             f'{what} stay in evaluation during training, and their '
             'statistics never move',
@@ -111,16 +111,15 @@ def _other_weights(s: Subject) -> Iterator[Mistake]:
         part_of(key, s.cfg) for key in unused if key.endswith('.running_mean')
     }
 
-    def fits(name: str) -> bool:
-        if running(s.model.get_submodule(name)) is not None:
-            return True
-        part = part_of(name, s.cfg)
+    def holds(norm: NormState) -> bool:
+        if running(s.model.get_submodule(norm.name)) is not None:
+            return False
+        part = part_of(norm.name, s.cfg)
         if s.weights is not None:
-            return part not in of_bn
-        return not _is_of_bn(s.start_of(part))
+            return part in of_bn
+        return _is_of_bn(s.start_of(part))
 
-    names = (name for name in s.states if not fits(name))
-    for part, found, what in s.by_part(names):
+    for part, found, what in s.by_part(holds):
         yield Mistake(
             f'{what} start from weights that were trained with BN',
             f'model.{part}.init_cfg.checkpoint',
@@ -167,15 +166,15 @@ def _dead_branch(s: Subject) -> Iterator[Mistake]:
         known = parameter is not None and not parameter.is_meta
         return known and not parameter.any()
 
-    def is_dead(name: str) -> bool:
-        norm = s.model.get_submodule(name)
+    def holds(state: NormState) -> bool:
+        norm = s.model.get_submodule(state.name)
         if not is_zero(norm.weight):
             return False
         # A product of two zeros has no gradient.
         twice = isinstance(norm, BCN) and is_zero(norm.bn.weight)
-        return twice or not s.states[name].trained
+        return twice or not state.trained
 
-    for part, found, what in s.by_part(filter(is_dead, s.states)):
+    for part, found, what in s.by_part(holds):
         yield Mistake(
             f'{what} give 0 for every input, and no gradient changes that',
             f'model.{part}.zero_init_residual=False',
@@ -184,15 +183,12 @@ def _dead_branch(s: Subject) -> Iterator[Mistake]:
 
 
 def _never_loaded(s: Subject) -> Iterator[Mistake]:
-    names = (
-        name
-        for name, state in s.states.items()
-        if state.statistics == 'running'
-        and state.trained is False
-        and not state.moves
-        and not s.is_loaded(name)
-    )
-    for part, found, what in s.by_part(names):
+    def holds(norm: NormState) -> bool:
+        is_frozen = norm.trained is False and not norm.moves
+        normalizes = norm.statistics == 'running'
+        return is_frozen and normalizes and not s.is_loaded(norm.name)
+
+    for part, found, what in s.by_part(holds):
         yield Mistake(
             f'{what} are frozen, and no weights are loaded: they normalize '
             'nothing',
@@ -206,12 +202,11 @@ def _one_image(s: Subject) -> Iterator[Mistake]:
     loader = s.cfg.get('train_dataloader') or {}
     if loader.get('batch_size') != 1:
         return
-    names = (
-        name
-        for name, state in s.states.items()
-        if state.statistics == 'batch' and not state.synchronized
-    )
-    for part, found, what in s.by_part(names):
+
+    def holds(norm: NormState) -> bool:
+        return norm.statistics == 'batch' and not norm.synchronized
+
+    for part, found, what in s.by_part(holds):
         yield Mistake(
             f'{what} take the statistics of a batch from one image',
             f'model.{part}.norm_cfg={ONE_IMAGE}',
@@ -220,12 +215,10 @@ def _one_image(s: Subject) -> Iterator[Mistake]:
 
 
 def _shared_over_levels(s: Subject) -> Iterator[Mistake]:
-    names = (
-        name
-        for name, state in s.states.items()
-        if s.calls.get(name, 1) > 1 and state.moves
-    )
-    for part, found, what in s.by_part(names):
+    def holds(norm: NormState) -> bool:
+        return norm.moves and s.calls.get(norm.name, 1) > 1
+
+    for part, found, what in s.by_part(holds):
         times = max(s.calls[name] for name in found)
         yield Mistake(
             f'{what} share running statistics over {times} levels of the '
@@ -236,12 +229,10 @@ def _shared_over_levels(s: Subject) -> Iterator[Mistake]:
 
 
 def _frozen_and_moving(s: Subject) -> Iterator[Mistake]:
-    names = (
-        name
-        for name, state in s.states.items()
-        if state.trained is False and state.moves
-    )
-    for part, found, what in s.by_part(names):
+    def holds(norm: NormState) -> bool:
+        return norm.trained is False and norm.moves
+
+    for part, found, what in s.by_part(holds):
         yield Mistake(
             f'{what} are frozen, but their statistics still move',
             f'model.{part}.norm_eval=True',

@@ -89,7 +89,7 @@ def _state(name: str, norm: nn.Module, decays: dict) -> NormState:
     return NormState(
         name,
         cls.__name__ if package == 'mmnorm' else f'{package} {cls.__name__}',
-        len(norm.weight) if _is_layer_norm(norm) else _num_channels(norm),
+        num_channels(norm),
         getattr(norm, 'num_groups', None),
         statistics_of(norm),
         moves(norm),
@@ -99,12 +99,20 @@ def _state(name: str, norm: nn.Module, decays: dict) -> NormState:
     )
 
 
-def _is_layer_norm(norm: nn.Module) -> bool:
-    return isinstance(norm, nn.LayerNorm)
-
-
-def _num_channels(norm: nn.Module) -> int:
+def num_channels(norm: nn.Module) -> int:
+    """Return the number of channels of a norm."""
+    if isinstance(norm, nn.LayerNorm):
+        return norm.normalized_shape[-1]
     return getattr(norm, 'num_features', None) or norm.num_channels
+
+
+def in_words(value: object) -> str:
+    """Return a value of a state as a table shows it."""
+    if value is None:
+        return '-'
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
+    return str(value)
 
 
 def running(norm: nn.Module) -> nn.Module | None:
@@ -152,5 +160,5 @@ def _synchronized(norm: nn.Module) -> bool:
         return bool(norm.sync)
     if isinstance(norm, nn.SyncBatchNorm):
         return True
-    # Our layers with a group of processes synchronize in this group.
+    # A layer of mmnorm synchronizes within its group of processes.
     return getattr(norm, 'group_size', 1) != 1

@@ -15,6 +15,8 @@ RARE = 1e-3
 """A channel that is positive at fewer of its values counts as dead."""
 SMALL = 1e-3
 """Channels with a smaller weight have no distance in units of the weight."""
+SHARES = ('in', 'ln', 'bn')
+"""The norms that a switchable norm mixes, in the order of its logits."""
 
 
 class NormStats:
@@ -41,8 +43,9 @@ class NormStats:
     - ``mean_in, mean_ln, mean_bn, var_in, var_ln, var_bn``: shares of a
       switchable norm.
 
-    What a norm has no use for is left out. Outputs of a norm that also
-    computes the activation behind it have no distances.
+    A norm has the numbers that it can have: without running statistics there
+    is no gap. A norm that also computes the activation behind it has no
+    distances.
 
     Args:
         model: A model.
@@ -142,12 +145,11 @@ def _mean(values: Tensor, used: Tensor) -> Tensor:
 
 
 def _shares(norm: SN) -> dict[str, Tensor]:
-    names = ('in', 'ln', 'bn')
     shares = {}
     for kind, logits in (('mean', norm.mean_weight), ('var', norm.var_weight)):
         values = logits.detach().softmax(0)
         if isinstance(norm, SSN):
             values = sparsestmax(logits.detach(), norm.radius)
-        for name, value in zip(names, values, strict=False):
+        for name, value in zip(SHARES, values, strict=False):
             shares[f'{kind}_{name}'] = value
     return shares

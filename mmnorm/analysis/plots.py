@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from .records import SHARES, Records, part_of_layer, stage_of_layer
+from .norm_stats import SHARES
+from .records import Records, part_of_layer, stage_of_layer
 
 STATISTICS = {'mean': 'means', 'var': 'variances'}
 

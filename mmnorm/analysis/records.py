@@ -11,7 +11,6 @@ import numpy as np
 
 SCALARS = 'vis_data/scalars.json'
 HOOK = "custom_hooks = [dict(type='mmnorm.NormStatsHook')]"
-SHARES = ('in', 'ln', 'bn')
 # mmdet names a layer after its norm: bn1 and gn1 are at the same place.
 ABBREVIATION = re.compile(r'\b(?:[bgil]n|gw|ic|frn|evonorm|norm_layer)(\d*)$')
 

@@ -9,13 +9,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .findings import LAST, at_end
 from .inspection import Inspection
-from .norm_states import NormState
+from .norm_states import NormState, in_words
 from .pictures import Picture, png_of
 from .plots import NUMBERS
 from .records import Records
 
 COLUMNS = 3  # More plots beside each other would be too small to read.
-WORDS = {None: '-', True: 'yes', False: 'no'}
 
 
 def html_report(
@@ -109,7 +108,5 @@ def _norm_table(inspection: Inspection) -> list[dict[str, str]]:
 def _row(part: str, state: NormState, count: int) -> dict[str, str]:
     row = {'part': part, 'norms': f'{count} {state.type}'}
     for field in state._fields[3:]:
-        value = getattr(state, field)
-        is_word = value is None or isinstance(value, bool)
-        row[field.replace('_', ' ')] = WORDS[value] if is_word else str(value)
+        row[field.replace('_', ' ')] = in_words(getattr(state, field))
     return row

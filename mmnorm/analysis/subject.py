@@ -1,7 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """A model with its config, and where its norms are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -49,11 +49,15 @@ class Subject(NamedTuple):
         return bool(start or self.cfg.get('load_from'))
 
     def by_part(
-        self, names: Iterable[str]
+        self, holds: Callable[[NormState], bool]
     ) -> Iterator[tuple[str, list[str], str]]:
-        """Yield each part, its norms, and text as "53 SyncBN of backbone"."""
+        """Yield each part, its norms, and text as "53 SyncBN of backbone".
+
+        Args:
+            holds: Whether a norm is meant.
+        """
         parts: dict[str, list[str]] = {}
-        for name in names:
+        for name in (n for n, state in self.states.items() if holds(state)):
             parts.setdefault(part_of(name, self.cfg), []).append(name)
         for part, found in parts.items():
             types = sorted({self.states[name].type for name in found})

@@ -12,6 +12,7 @@ from mmnorm import layers
 from .errors import ConfigError
 from .registered import registered
 from .schedule import read_batch, scale_schedule
+from .second_activations import OWN
 from .write_config import Comprehension, Source, Statement
 
 # Norms whose statistics in evaluation are those of training.
@@ -29,7 +30,6 @@ RUNNING = (
 )
 OF_ONE_IMAGE = ('EvoNormS0', 'FRN', 'GN', 'GW', 'IN', 'LN')
 NORMS = tuple(sorted((*RUNNING, *OF_ONE_IMAGE)))
-ACTIVATIONS = ('EvoNormB0', 'EvoNormS0', 'FRN')
 # Weights of BN fit these norms.
 LIKE_BN = ('BCN', 'BKN', 'BN', 'BRN', 'SN', 'SSN', 'SyncBN')
 # Hooks that a norm needs.
@@ -179,7 +179,10 @@ def _change(
     if frozen and norm in RUNNING:
         change['norm_eval'] = 'False'
         notes.append('norm_eval False')
-    if norm in ACTIVATIONS and argument(cls, 'act_cfg') is not None:
+    if (
+        issubclass(getattr(layers, norm), OWN)
+        and argument(cls, 'act_cfg') is not None
+    ):
         change['act_cfg'] = 'None'
         notes.append('act_cfg None')
     if conv is not None and argument(cls, 'conv_cfg') is not None:

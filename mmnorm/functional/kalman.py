@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .statistics import moments_of
+from .statistics import mix_moments, moments_of
 from .torch_ops import wide
 
 Moments = tuple[Tensor, Tensor]
@@ -75,11 +75,8 @@ def filtered_sums(sums: Tensor, predicted: Moments, gain: float) -> Tensor:
         - Output: the same.
     """
     mean, var, count = moments_of(sums)
-    rest = 1 - gain
     plausible = (predicted[1] / var.detach()).mean() < MAX_RATIO
-    between = (mean - predicted[0]).square()
-    new_mean = rest * predicted[0] + gain * mean
-    new_var = rest * predicted[1] + gain * var + gain * rest * between
+    new_mean, new_var = mix_moments(predicted, (mean, var), gain)
     filtered = torch.cat((new_mean, new_var + new_mean.square()))
     filtered = torch.cat((count * filtered, sums[-2:]))
     return torch.where(plausible, filtered, sums)

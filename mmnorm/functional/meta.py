@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from .statistics import mix_moments
+
 Moments = tuple[Tensor, Tensor]
 
 
@@ -62,9 +64,7 @@ def meta_coefficients(
     r"""Return the coefficients of meta normalization.
 
     A gate of 0 is an identity, a gate of 1 averages, and a gate between them
-    mixes both. Where own and pooled statistics :math:`m, v` and
-    :math:`M, V` are mixed by :math:`g`, the variance is
-    :math:`(1 - g) v + g V + g (1 - g) (m - M)^2`, a sum without cancellation.
+    mixes own and pooled statistics.
 
     Args:
         mean: Plane means.
@@ -86,13 +86,14 @@ def meta_coefficients(
     mean = mean - center
     shared = mean, var
     if batch is not None:
-        shared = _mix(batch_gate, shared, (batch[0] - center, batch[1]))
+        of_batch = batch[0] - center, batch[1]
+        shared = mix_moments(shared, of_batch, batch_gate)
     before, grid = 1, mean.shape
     for gate, size in zip(channel_gates, channel_sizes, strict=True):
         # (N, C) -> (N, factors before, this factor, factors behind)
         shape = grid[0], before, size, grid[1] // (before * size)
         shared = tuple(t.reshape(shape) for t in shared)
-        shared = _mix(gate, shared, _pooled(*shared))
+        shared = mix_moments(shared, _pooled(*shared), gate)
         before *= size
     shared_mean, shared_var = (t.reshape(grid) for t in shared)
     scale = weight * (shared_var + eps).rsqrt()
@@ -102,9 +103,3 @@ def meta_coefficients(
 def _pooled(mean: Tensor, var: Tensor) -> Moments:
     center = mean.mean(2, keepdim=True)
     return center, (var + (mean - center).square()).mean(2, keepdim=True)
-
-
-def _mix(gate: Tensor, own: Moments, pooled: Moments) -> Moments:
-    rest = 1 - gate
-    mean, var = (rest * t + gate * s for t, s in zip(own, pooled, strict=True))
-    return mean, var + gate * rest * (own[0] - pooled[0]).square()

@@ -61,6 +61,6 @@ def standardize_weight(
             scale = scale * gain
         return scale, torch.zeros_like(mean)
 
-    # Each output channel is a plane of one image: (1, C_out, fan-in).
+    # A weight looks like one image with a plane per output channel.
     planes = weight.flatten(1)[None]
     return normalize(planes, coefficients).view_as(weight)

@@ -53,6 +53,29 @@ def moments_of(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, (square - mean.square()).clamp(min=0), count
 
 
+def mix_moments(
+    own: tuple[Tensor, Tensor],
+    other: tuple[Tensor, Tensor],
+    share: float | Tensor,
+) -> tuple[Tensor, Tensor]:
+    r"""Return the mean and the variance of a mixture of two distributions.
+
+    .. math::
+        (1 - g) m + g M, \qquad
+        (1 - g) v + g V + g (1 - g) (m - M)^2
+
+    The sum has no cancellation.
+
+    Args:
+        own: Mean :math:`m` and variance :math:`v`.
+        other: Mean :math:`M` and variance :math:`V`.
+        share: The share :math:`g` of the other distribution.
+    """
+    rest = 1 - share
+    mean, var = (rest * t + share * s for t, s in zip(own, other, strict=True))
+    return mean, var + share * rest * (own[0] - other[0]).square()
+
+
 @with_kernels('launch_statistics')
 def update_statistics(
     sums: Tensor,

@@ -103,7 +103,7 @@ def recalibrate(
     num_batches = 0
     with keep_random_state():
         for batch in batches:
-            _forward(replica, batch)
+            compute_losses(replica, batch)
             num_batches += 1
     if num_batches == 0:
         raise ValueError('there is no batch to take statistics from')
@@ -170,15 +170,19 @@ def _training_copy(model: nn.Module) -> nn.Module:
     return replica
 
 
-def _forward(model: nn.Module, batch: Any) -> None:
+def compute_losses(model: nn.Module, batch: Any) -> Any:
+    """Return the losses of a batch, or the outputs of any other model.
+
+    Args:
+        model: A model of mmengine, or a model that is called with the batch.
+        batch: A batch as a training data loader gives it.
+    """
     if not isinstance(model, BaseModel):
-        model(batch)
-        return
+        return model(batch)
     data = model.data_preprocessor(batch, True)
     if isinstance(data, dict):
-        model(**data, mode='loss')
-    else:
-        model(*data, mode='loss')
+        return model(**data, mode='loss')
+    return model(*data, mode='loss')
 
 
 def _write(

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnorm.functional import normalize
 from mmnorm.functional.coefficients import batch_coefficients
+from mmnorm.functional.statistics import mix_moments
 
 from .running_norms import running_norms
 
@@ -84,13 +85,9 @@ def _forward(
 def _coefficients(
     share: float, norm: nn.Module, mean: Tensor, var: Tensor, num_pixels: int
 ) -> tuple[Tensor, Tensor]:
-    running_mean = norm.running_mean.to(mean.dtype)
-    running_var = norm.running_var.to(mean.dtype)
-    between = (mean - running_mean).square() * (share * (1 - share))
-    mixed_mean = running_mean + share * (mean - running_mean)
-    mixed_var = share * var + (1 - share) * running_var + between
+    running = norm.running_mean, norm.running_var
+    running = tuple(statistic.to(mean.dtype) for statistic in running)
+    mixed = mix_moments(running, (mean, var), share)
     weight = 1 if norm.weight is None else norm.weight
     bias = 0 if norm.bias is None else norm.bias
-    return batch_coefficients(
-        mean, mixed_mean, mixed_var, weight, bias, norm.eps
-    )
+    return batch_coefficients(mean, *mixed, weight, bias, norm.eps)

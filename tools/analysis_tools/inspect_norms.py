@@ -13,14 +13,13 @@ from torch import nn
 
 from mmnorm.analysis import Mistake, NormState
 from mmnorm.analysis.inspection import initialized_model, inspect_norms
+from mmnorm.analysis.norm_states import in_words
 from mmnorm.checkpoints.checks import checkpoint_error
 from mmnorm.checkpoints.files import read_checkpoint
 from mmnorm.config.errors import ConfigError
 from mmnorm.config.files import read_config
 from mmnorm.config.options import OptionAction
 from mmnorm.engine.runner.launch import fail
-
-WORDS = {None: '-', True: 'yes', False: 'no'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -67,23 +66,12 @@ def rows_of(states: list[NormState], weights: dict | None) -> list[dict]:
 
 def text_of(rows: list[dict], parts: list[str], found: list[Mistake]) -> str:
     """Return the table, the number of norms per part, and the mistakes."""
-    table = [dict(zip(rows[0], rows[0], strict=True))] if rows else []
-    for row in rows:
-        is_word = {key: row[key] is None or row[key] is True for key in row}
-        table.append(
-            {
-                key: WORDS[value]
-                if is_word[key] or value is False
-                else str(value)
-                for key, value in row.items()
-            }
-        )
+    table = [list(rows[0])] if rows else []
+    table += [[in_words(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for row in table:
-        cells = (
-            row[key].ljust(max(len(other[key]) for other in table))
-            for key in row
-        )
+        cells = map(str.ljust, row, widths)
         lines.append('  '.join(cells).rstrip())
     counts = Counter(parts)
     numbers = ', '.join(f'{count} in {part}' for part, count in counts.items())

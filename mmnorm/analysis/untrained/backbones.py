@@ -4,7 +4,7 @@
 from mmengine.config import Config
 from torch import nn
 
-from mmnorm.analysis.norm_states import norms_of
+from mmnorm.analysis.norm_states import norms_of, num_channels
 from mmnorm.config.apply_norm import find_parts
 from mmnorm.config.build_model import build_model
 from mmnorm.config.errors import ConfigError
@@ -65,9 +65,7 @@ def replace_layers(network: nn.Module, variant: Variant) -> nn.Module:
     """
     for name, norm in list(norms_of(network)):
         if not isinstance(norm, nn.LayerNorm):
-            channels = getattr(norm, 'num_features', None)
-            channels = channels or norm.num_channels
-            _set(network, name, variant.make_layer(channels))
+            _set(network, name, variant.make_layer(num_channels(norm)))
     for name, conv in list(network.named_modules()):
         if isinstance(conv, nn.Conv2d):
             _set(network, name, _like(conv, variant))

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""The effect of a layer of an untrained network on signals and gradients.
+"""Measures of what a layer does to signals and gradients.
 
 The formulas are those of the authors' code, at commit 23102a4 of
 https://github.com/EkdeepSLubana/BeyondBatchNorm, unless a function says
@@ -9,8 +9,7 @@ otherwise. All numbers are computed in float64.
 import torch
 from torch import Tensor
 
-RARE = 1e-3
-"""A channel that is positive at fewer of its values counts as dead."""
+from mmnorm.analysis.norm_stats import RARE
 
 
 def variance(a: Tensor) -> float:

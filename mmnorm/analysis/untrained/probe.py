@@ -24,7 +24,7 @@ SHORTCUTS = ('shortcut', 'downsample')
 
 
 class Measured(NamedTuple):
-    """A number of a layer.
+    """One measured number of one layer.
 
     Attributes:
         layer: The place of the layer among those of its kind, convolutions

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A number of a layer of a network with a norm.
+    """One measured number of one layer, in a network with one norm.
 
     Attributes:
         network: Name of the network.

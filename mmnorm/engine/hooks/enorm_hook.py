@@ -2,11 +2,9 @@
 """Equi-normalization after each step of the optimizer."""
 
 import copy
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
@@ -15,6 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from mmnorm.precise.exact_statistics import compute_losses, keep_random_state
 from mmnorm.registry import HOOKS
 
 from .homogeneous_pairs import Pair, find_pairs, num_outputs
@@ -154,12 +153,8 @@ def in_all_processes(pairs: list[Pair]) -> list[Pair]:
 
 def losses(model: nn.Module, batch: object) -> list[Tensor]:
     """Return the losses of a batch, which stays as it is."""
-    with same_random_numbers():
-        data = model.data_preprocessor(copy.deepcopy(batch), True)
-        if isinstance(data, dict):
-            result = model(**data, mode='loss')
-        else:
-            result = model(*data, mode='loss')
+    with keep_random_state():
+        result = compute_losses(model, copy.deepcopy(batch))
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
@@ -216,14 +211,3 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-@contextmanager
-def same_random_numbers() -> Iterator[None]:
-    """Restore all random generators behind a block."""
-    # mmdet draws from the global generator.
-    state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        yield
-    random.setstate(state[0])
-    np.random.set_state(state[1])  # noqa: NPY002

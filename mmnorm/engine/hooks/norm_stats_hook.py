@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Records of what the norms of a model do during a training."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from mmnorm.analysis.non_finite import first_non_finite
 from mmnorm.analysis.norm_stats import NormStats
+from mmnorm.precise.exact_statistics import compute_losses
 from mmnorm.registry import HOOKS
 
 
@@ -112,16 +114,11 @@ class NormStatsHook(Hook):
 
     def _fail(self, runner: Runner) -> None:
         model = _inner(runner)
-        data = model.data_preprocessor(self.batch, True)
-
-        def forward() -> None:
-            with torch.no_grad():
-                if isinstance(data, dict):
-                    model(**data, mode='loss')
-                else:
-                    model(*data, mode='loss')
-
-        where = first_non_finite(model, forward) or 'a loss'
+        with torch.no_grad():
+            where = first_non_finite(
+                model, partial(compute_losses, model, self.batch)
+            )
+        where = where or 'a loss'
         path = Path(runner.log_dir) / f'not_finite_{runner.iter}.pth'
         torch.save(self.batch, path)
         raise FloatingPointError(

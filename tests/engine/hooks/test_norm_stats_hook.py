@@ -31,8 +31,9 @@ def runner(mini_coco, tmp_path) -> Runner:
     cfg.default_hooks.checkpoint = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.work_dir = str(tmp_path)
-    # mmengine keeps one visualizer per name, and names are seconds.
-    cfg.experiment_name = tmp_path.name
+    # mmengine keeps one visualizer per name in a process, and mmdet's
+    # configs give one name to all: the first work_dir would get the records.
+    cfg.visualizer.name = str(tmp_path)
     return Runner.from_cfg(cfg)
 
 
