@@ -20,7 +20,8 @@ class MomentumHook(Hook):
 
     with ``debias``, which makes the estimates the plain mean of the first
     batches; the initial 0 and 1 then count for nothing. With ``follow_lr``
-    the momentum falls as the learning rate does from its largest value. The
+    the momentum falls as the learning rate does from its largest value, and
+    where the rate is 0 the estimates stay. The
     formulas need ``base_batch_size=None``, the same momentum for all batches.
 
     Args:
@@ -74,7 +75,7 @@ class MomentumHook(Hook):
             if self.follow_lr:
                 lr = runner.optim_wrapper.param_groups[0]['lr']
                 momentum *= lr / self.largest_lr
-            if self.debias:
+            if self.debias and momentum:
                 momentum /= 1 - (1 - momentum) ** step
             if self.freeze and step >= first_frozen:
                 momentum = 0.0
