@@ -20,6 +20,7 @@ from mmnorm.functional.triton import (
     fused_forward_kernels,
     fused_plane_kernels,
     fused_switchable_kernels,
+    fused_total_kernels,
 )
 from mmnorm.functional.triton.plan import make_plan
 
@@ -36,16 +37,16 @@ KERNELS = (
     fused_plane_kernels.apply_grad,
     fused_switchable_kernels.fused_switchable,
     fused_switchable_kernels.fused_switchable_grad,
+    fused_total_kernels.coefficients_of_total,
+    fused_total_kernels.add_gradient_of_total,
 )
 ACTIVATION_POINTERS = ('x_ptr', 'dy_ptr', 'y_ptr', 'dx_ptr')
 TYPES = (
     dict.fromkeys(ACTIVATION_POINTERS, '*fp16')
-    | dict.fromkeys(('momentum', 'batch_eps', 'eps', 'share', 'slope'), 'fp32')
-    | {
-        'counters_ptr': '*i32',
-        'num_batches_ptr': '*i64',
-        'step_sums_ptr': '*fp64',
-    }
+    | dict.fromkeys(('momentum', 'base_batch_size'), 'fp32')
+    | dict.fromkeys(('batch_eps', 'eps', 'share', 'slope'), 'fp32')
+    | dict.fromkeys(('batch_sums_ptr', 'grad_batch_sums_ptr'), '*fp64')
+    | {'counters_ptr': '*i32', 'num_batches_ptr': '*i64'}
 )
 # Images, channels and groups of a norm. The groups of a team fill one block of
 # rows, less than one, or several.
@@ -104,10 +105,14 @@ VARIANTS = {
     'BCN, moments and estimates': (FORWARD, {'KIND': 'estimated'}),
     "BCN, moments, sync='step'": (FORWARD, {'KIND': 'step'}),
     'BCN batch, moments': (FORWARD, {'KIND': 'unbiased'}),
+    'moments for other processes': (FORWARD, {'KIND': 'sums'}),
+    'BCN, coefficients of all': (KERNELS[6], {'KIND': 'estimated'}),
     'affine map': (fused_plane_kernels.apply, {}),
     'GN and BCN, sums': (BACKWARD, {'GRADIENT': ''}),
     'BCN, sums, gradient of the image': (BACKWARD, {'GRADIENT': 'image'}),
     'BCN, sums, gradient of the batch': (BACKWARD, {'GRADIENT': 'batch'}),
+    'BCN, sums, gradient of all': (BACKWARD, {'GRADIENT': 'total'}),
+    'gradient of other processes': (KERNELS[7], {}),
     'input gradient': (fused_plane_kernels.apply_grad, {}),
 }
 

@@ -7,7 +7,8 @@ of images of different sizes, or none. One vector of :math:`2C + 2` numbers
 travels per layer, whatever the number of processes.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import torch
 import torch.distributed as dist
@@ -35,6 +36,18 @@ def all_reduce(
     """
     group = _process_group(group_size)
     return sums if group is None else _reduce(sums, group, total)
+
+
+def reducer(
+    group_size: int | None = None,
+) -> Callable[[Tensor], None] | None:
+    """Return a function that adds over processes in place, if there are any.
+
+    Args:
+        group_size: As in :func:`all_reduce`.
+    """
+    group = _process_group(group_size)
+    return None if group is None else partial(dist.all_reduce, group=group)
 
 
 def is_alone(group_size: int | None = None) -> bool:

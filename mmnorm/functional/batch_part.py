@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Describe the batch part of a norm to the fused kernels."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -14,7 +15,9 @@ class BatchPart(NamedTuple):
     the batch are kept, ``'estimated'`` for the running statistics which the
     batch has moved, ``'biased'`` and ``'unbiased'`` for the moments of the
     batch, named for the variance that enters the running one. ``gradient``
-    is ``'batch'``, ``'image'``, or empty for that of constants.
+    is ``'batch'``, ``'image'``, or empty for that of constants. ``reduce``
+    adds sums over processes in place, and is None without other processes;
+    with it, ``base_batch_size`` scales the momentum by the images of all.
     """
 
     kind: str
@@ -26,3 +29,5 @@ class BatchPart(NamedTuple):
     eps: float
     gradient: str
     share: float
+    base_batch_size: int | None = None
+    reduce: Callable[[Tensor], None] | None = None

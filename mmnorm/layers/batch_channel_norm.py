@@ -20,7 +20,7 @@ from .arguments import (
 )
 from .batch_channel_state import to_batch_channel
 from .batch_statistics import Estimate, batch_statistics, keep_for_step
-from .fused_batch import local_batch_part
+from .fused_batch import fused_batch_part
 
 
 @NORM_LAYERS.register_module()
@@ -182,7 +182,7 @@ class BCN(nn.GroupNorm):
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
         kernels = fused_kernels(x)
-        batch = kernels and self._local_batch_part(x)
+        batch = kernels and self._fused_batch_part(x)
         if batch:
             weights = self.bn.weight, self.bn.bias, self.weight, self.bias
             norm = self.num_groups, *weights, self.eps
@@ -190,13 +190,13 @@ class BCN(nn.GroupNorm):
                 return kernels.fused_norm(x, norm, batch, activation)
         return normalize(x, self.coefficients, activation)
 
-    def _local_batch_part(self, x: Tensor) -> BatchPart | None:
+    def _fused_batch_part(self, x: Tensor) -> BatchPart | None:
         kind, *how = self._how()
         if self.sync == 'step':
             if self.step_sums is None:
                 return None  # the other path says what is missing
             kind = 'step'
-        return local_batch_part(self.bn, x, kind, *how, self.step_sums)
+        return fused_batch_part(self.bn, x, kind, *how, self.step_sums)
 
     def _how(self) -> tuple[str, int | None, Estimate]:
         group_size = self.group_size if self.sync else 1

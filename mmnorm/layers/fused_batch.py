@@ -4,14 +4,14 @@
 import torch
 from torch import Tensor, nn
 
-from mmnorm.distributed.all_reduce import is_alone
+from mmnorm.distributed.all_reduce import reducer
 from mmnorm.functional.batch_part import BatchPart
 
 from .batch_statistics import NO_ESTIMATE, Estimate
 from .recomputation import is_recorded
 
 
-def local_batch_part(
+def fused_batch_part(
     stats: nn.Module,
     x: Tensor,
     kind: str,
@@ -19,10 +19,9 @@ def local_batch_part(
     estimate: Estimate = NO_ESTIMATE,
     step_sums: Tensor | None = None,
 ) -> BatchPart | None:
-    """Return the batch part, if this process can compute it in the kernels.
+    """Return the batch part, if the kernels can compute it.
 
-    The kernels exchange nothing with other processes, and neither keep nor
-    recall the statistics of a checkpointed function.
+    They neither keep nor recall the statistics of a checkpointed function.
 
     Args:
         stats: As in :func:`mmnorm.layers.batch_statistics.batch_statistics`.
@@ -34,23 +33,29 @@ def local_batch_part(
     """
     running_mean, momentum = stats.running_mean, stats.momentum
     base_batch_size, gradient, share = estimate
+    reduce = None
     if running_mean.dtype != torch.float32:
         return None
     if not stats.training:
         kind, gradient = 'given', None
-    elif is_recorded() or (kind != 'step' and not is_alone(group_size)):
+    elif is_recorded():
         return None
     else:
-        if base_batch_size is not None and momentum is not None:
-            momentum *= min(x.shape[0] / base_batch_size, 1)
+        if kind != 'step':
+            reduce = reducer(group_size)
         num_values = x.numel() // x.shape[1]
         if kind in ('biased', 'unbiased'):
             gradient, share = 'batch', 1.0
-            if num_values == 1:
-                kind = 'given'
         elif gradient == 'image':
             num_values //= x.shape[0]
-        if num_values == 1:  # no variance, and therefore no gradient
+        if reduce is None:
+            if base_batch_size is not None and momentum is not None:
+                momentum *= min(x.shape[0] / base_batch_size, 1)
+            if kind in ('biased', 'unbiased') and num_values == 1:
+                kind = 'given'
+        # One value has no variance, and therefore no gradient. Other
+        # processes may have more values of the batch.
+        if num_values == 1 and (reduce is None or gradient == 'image'):
             gradient = None
     return BatchPart(
         kind,
@@ -62,4 +67,6 @@ def local_batch_part(
         stats.eps,
         gradient or '',
         share,
+        base_batch_size,
+        reduce,
     )

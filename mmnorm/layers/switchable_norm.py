@@ -11,7 +11,7 @@ from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, check_count, check_momentum
 from .batch_statistics import batch_statistics
-from .fused_batch import local_batch_part
+from .fused_batch import fused_batch_part
 
 
 @NORM_LAYERS.register_module()
@@ -128,7 +128,7 @@ class SN(_InstanceNorm):
             batch = None
             if self.use_bn:
                 group_size = self.group_size if self.sync else 1
-                batch = local_batch_part(self, x, 'biased', group_size)
+                batch = fused_batch_part(self, x, 'biased', group_size)
             logits = self.mean_weight, self.var_weight
             parameters = *logits, self.weight, self.bias
             if (batch or not self.use_bn) and kernels.supports_switchable(

@@ -20,7 +20,7 @@ from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, check_count, check_momentum
 from .batch_statistics import batch_statistics
-from .fused_batch import local_batch_part
+from .fused_batch import fused_batch_part
 from .recomputation import is_recorded
 
 
@@ -106,7 +106,7 @@ class SyncBN(_BatchNorm):
             y = self._plain_forward(x)
             return y if activation is None else activation(y)
         kernels = fused_kernels(x)
-        batch = kernels and local_batch_part(
+        batch = kernels and fused_batch_part(
             self, x, 'unbiased', self.group_size
         )
         norm = 0, self.weight, self.bias, None, None, 0.0

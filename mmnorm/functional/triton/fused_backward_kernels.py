@@ -23,6 +23,8 @@ def sums_and_gradients(
     partial_ptr,
     grad_planes_ptr,
     grad_parameters_ptr,
+    batch_sums_ptr,
+    grad_batch_sums_ptr,
     counters_ptr,
     gamma_ptr,
     beta_ptr,
@@ -52,9 +54,11 @@ def sums_and_gradients(
     BLOCK: tl.constexpr,
 ):
     # GRADIENT is that of what the batch part normalizes with: of constants
-    # (''), of each 'image', or of the 'batch'. 'sums' leaves everything to
-    # another kernel, which needs the gradients of scale and shift. A team has
-    # all images, because the gradients of parameters are sums over them.
+    # (''), of each 'image', of the 'batch', or of the 'total' of all
+    # processes, which another kernel finishes after the all-reduce. 'sums'
+    # leaves everything to another kernel, which needs the gradients of scale
+    # and shift. A team has all images, because the gradients of parameters are
+    # sums over them.
     image, team, channel, chunk, exists, members = locate_member(
         num_channels,
         num_pixels,
@@ -124,6 +128,8 @@ def sums_and_gradients(
                 partial_ptr,
                 grad_planes_ptr,
                 grad_parameters_ptr,
+                batch_sums_ptr,
+                grad_batch_sums_ptr,
                 gamma_ptr,
                 beta_ptr,
                 weight_ptr,

@@ -7,25 +7,18 @@ what the batch part normalizes with: nothing at all (''), the running
 statistics as they are ('given', or 'step', which adds the sums of the batch),
 the running statistics after this batch has moved them ('estimated'), or the
 moments of the batch ('biased' or 'unbiased', for the variance that enters the
-running one).
+running one). 'sums' leaves the rest to a kernel after the all-reduce.
 """
 # ruff: noqa: N803, N806, as Triton's compile-time arguments are in capitals
 
 import triton.language as tl
 
-from .batch_channel_tiles import load, locate_channels
+from .batch_channel_tiles import locate_channels
 from .plane_tiles import chunk_moments
-from .running_kernels import (
-    add_step_sums,
-    is_finite,
-    move_running,
-    new_statistics,
-)
-from .team_coefficients import pool_moments, write_coefficients
+from .running_kernels import store_sums_of_batch
+from .team_coefficients import pool_moments
+from .team_statistics import finish_team
 from .teams import arrive, kernel, locate_member
-
-# A team whose moments are not finite adds so much to the counter of teams.
-NOT_FINITE = tl.constexpr(2**16)
 
 
 @kernel
@@ -42,7 +35,7 @@ def moments_and_coefficients(
     running_mean_ptr,
     running_var_ptr,
     num_batches_ptr,
-    step_sums_ptr,
+    batch_sums_ptr,
     num_images,
     num_channels,
     num_pixels,
@@ -67,9 +60,7 @@ def moments_and_coefficients(
     # planes_ptr: mean, variance, scale and shift per plane. channels_ptr:
     # what the batch part normalizes with, and the moments of the batch. A
     # team has one image, or all where the batch counts.
-    HAS_BATCH: tl.constexpr = KIND != ''
-    POOLED: tl.constexpr = HAS_BATCH and KIND != 'given'
-    MOVES: tl.constexpr = POOLED and KIND != 'step'
+    POOLED: tl.constexpr = KIND != '' and KIND != 'given'
     image, team, channel, chunk, exists, members = locate_member(
         num_channels,
         num_pixels,
@@ -136,14 +127,9 @@ def moments_and_coefficients(
             CHUNKS,
             GROUPS * BLOCK,
         )
-        batch_mean = tl.zeros_like(pooled_mean)
-        batch_var = tl.zeros_like(pooled_mean)
-        if HAS_BATCH:
-            batch_mean = load(running_mean_ptr, own, own_exists, 0.0)
-            batch_var = load(running_var_ptr, own, own_exists, 0.0)
-        if KIND == 'step':
-            add_step_sums(
-                step_sums_ptr,
+        if KIND == 'sums' or KIND == 'step':
+            store_sums_of_batch(
+                batch_sums_ptr,
                 own,
                 own_exists,
                 pooled_mean,
@@ -152,108 +138,40 @@ def moments_and_coefficients(
                 num_pixels,
                 num_channels,
                 team,
+                KIND == 'step',
             )
-        if POOLED:
-            of_batch_ptr = channels_ptr + 2 * num_channels + own
-            tl.store(of_batch_ptr, pooled_mean, own_exists)
-            tl.store(of_batch_ptr + num_channels, pooled_var, own_exists)
-        not_finite = 0
-        if MOVES:
-            new_mean, new_var = new_statistics(
+        if KIND != 'sums':
+            tl.debug_barrier()  # other threads have stored the moments
+            finish_team(
+                planes_ptr,
+                channels_ptr,
+                counters_ptr,
+                gamma_ptr,
+                beta_ptr,
+                weight_ptr,
+                bias_ptr,
+                running_mean_ptr,
+                running_var_ptr,
+                num_batches_ptr,
+                own,
+                own_exists,
                 pooled_mean,
                 pooled_var,
-                batch_mean,
-                batch_var,
+                num_images.to(tl.float32) * num_pixels.to(tl.float32),
+                first_image,
+                last_image,
                 num_images,
-                num_pixels,
-                num_batches_ptr,
+                num_channels,
+                num_teams,
+                channels_per_group,
+                channels_per_weight,
                 momentum,
+                batch_eps,
+                eps,
                 KIND,
                 CUMULATIVE,
+                HAS_GROUPS,
+                IMAGES,
+                GROUPS,
+                BLOCK,
             )
-            not_finite = 1 - is_finite(pooled_mean + new_var, own_exists)
-            if KIND == 'estimated':
-                batch_mean = new_mean
-                batch_var = new_var
-            else:
-                batch_mean = pooled_mean
-                batch_var = pooled_var
-        tl.debug_barrier()  # other threads have stored the moments
-        write_coefficients(
-            planes_ptr,
-            channels_ptr,
-            gamma_ptr,
-            beta_ptr,
-            weight_ptr,
-            bias_ptr,
-            own,
-            own_exists,
-            batch_mean,
-            batch_var,
-            first_image,
-            last_image,
-            num_images,
-            num_channels,
-            channels_per_group,
-            channels_per_weight,
-            batch_eps,
-            eps,
-            HAS_BATCH,
-            HAS_GROUPS,
-            IMAGES,
-            GROUPS,
-            BLOCK,
-        )
-        if MOVES:
-            # No own moves unless all channels are finite, so the last of
-            # all teams decides.
-            arrived = arrive(counters_ptr, 1 + not_finite * NOT_FINITE)
-            if arrived % NOT_FINITE == num_teams - 1:
-                tl.store(counters_ptr, 0)
-                if arrived // NOT_FINITE + not_finite == 0:
-                    move_running(
-                        channels_ptr,
-                        running_mean_ptr,
-                        running_var_ptr,
-                        num_batches_ptr,
-                        num_images,
-                        num_pixels,
-                        num_channels,
-                        momentum,
-                        KIND,
-                        CUMULATIVE,
-                    )
-                elif KIND == 'estimated':
-                    for other in range(0, num_teams):
-                        own, own_exists = locate_channels(
-                            other * GROUPS * channels_per_group,
-                            num_channels,
-                            channels_per_group,
-                            GROUPS,
-                            BLOCK,
-                        )
-                        write_coefficients(
-                            planes_ptr,
-                            channels_ptr,
-                            gamma_ptr,
-                            beta_ptr,
-                            weight_ptr,
-                            bias_ptr,
-                            own,
-                            own_exists,
-                            load(running_mean_ptr, own, own_exists, 0.0),
-                            load(running_var_ptr, own, own_exists, 0.0),
-                            first_image,
-                            last_image,
-                            num_images,
-                            num_channels,
-                            channels_per_group,
-                            channels_per_weight,
-                            batch_eps,
-                            eps,
-                            HAS_BATCH,
-                            HAS_GROUPS,
-                            IMAGES,
-                            GROUPS,
-                            BLOCK,
-                        )

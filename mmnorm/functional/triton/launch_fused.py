@@ -1,5 +1,10 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Whole norms in two launches forward and two backward."""
+"""Whole norms in two launches forward and two backward.
+
+An all-reduce takes one more launch each way.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +17,7 @@ from .fused_backward_kernels import sums_and_gradients
 from .fused_forward_kernels import moments_and_coefficients
 from .fused_plane_kernels import apply, apply_grad
 from .launch import launch
+from .launch_fused_total import launch_coefficients, launch_gradient_of_sums
 from .launch_planes import fuses, match_format
 from .plan import Plan, make_plan
 
@@ -64,10 +70,22 @@ class _FusedNorm(Function):
         parameters = gamma, beta, weight, bias
         plan = make_plan(x, num_groups, activation, parameters)
         num_weights = x.shape[1] if weight is None else weight.numel()
-        planes, channels = launch_moments(
+        planes, channels, sums = launch_moments(
             x, plan, batch, parameters, num_weights, eps
         )
-        ctx.save_for_backward(x, planes, channels, gamma, beta, weight)
+        if sums is not None:
+            batch.reduce(sums)
+            launch_coefficients(
+                x,
+                plan,
+                batch,
+                (sums, planes, channels),
+                parameters,
+                num_weights,
+                eps,
+            )
+        saved = planes, channels, sums
+        ctx.save_for_backward(x, *saved, gamma, beta, weight)
         ctx.plan, ctx.num_weights, ctx.eps, ctx.batch = (
             plan,
             num_weights,
@@ -80,34 +98,39 @@ class _FusedNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
-        x, planes, channels, *parameters = ctx.saved_tensors
+        x, *saved, gamma, beta, weight = ctx.saved_tensors
         dy = match_format(dy, x)
         c, num_weights, batch = x.shape[1], ctx.num_weights, ctx.batch
         sizes = [num_weights, num_weights]
         if batch is not None:
             sizes = [c, c, *sizes]
-        grad_parameters = planes.new_empty(sum(sizes))
-        grad_planes = launch_sums(
+        grad_parameters = saved[0].new_empty(sum(sizes))
+        grad_planes, grad_sums = launch_sums(
             dy,
             x,
             ctx.plan,
             batch,
-            (planes, channels),
+            saved,
             grad_parameters,
-            parameters,
+            (gamma, beta, weight),
             num_weights,
             ctx.eps,
         )
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = launch_input_grad(dy, x, ctx.plan, planes, grad_planes)
+            if grad_sums is not None:
+                batch.reduce(grad_sums)
+                launch_gradient_of_sums(
+                    x, ctx.plan, saved, grad_sums, grad_planes
+                )
+            dx = launch_input_grad(dy, x, ctx.plan, saved[0], grad_planes)
         grads = grad_parameters.split(sizes)
         if batch is None:
             grads = None, None, *grads
         return (
             dx,
             *grads[:2],
-            None if parameters[2] is None else grads[2],
+            None if weight is None else grads[2],
             grads[3] if ctx.has_bias else None,
             None,
         )
@@ -120,17 +143,24 @@ def launch_moments(
     parameters: tuple[Tensor | None, ...],
     num_weights: int,
     eps: float,
-) -> tuple[Tensor, Tensor | None]:
-    """Return mean, variance, scale and shift per plane, and of the batch."""
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return numbers per plane, per channel, and sums for other processes.
+
+    The numbers per plane are mean, variance, scale and shift. Those per
+    channel are what the batch part normalizes with, and the moments of the
+    batch. Where there are sums, scale and shift are not there yet.
+    """
     n, c, *_ = plan.sizes
     planes = x.new_empty(4 * n * c, dtype=torch.float32)
     partial = x.new_empty(2 * n * c * plan.num_chunks, dtype=torch.float32)
-    if batch is None:
-        channels, kind = None, ''
-        running, momentum, batch_eps = (None,) * 4, 0.0, 0.0
-    else:
+    channels, sums, kind = None, None, ''
+    running, momentum, batch_eps = (None,) * 3, 0.0, 0.0
+    if batch is not None:
         channels = x.new_empty(4 * c, dtype=torch.float32)
-        kind, *running, momentum, batch_eps, _, _ = batch
+        kind, *running, sums, momentum, batch_eps = batch[:7]
+        if batch.reduce is not None:
+            kind = 'sums'
+            sums = x.new_empty(2 * c + 2, dtype=torch.float64)
     rate = 0.0 if momentum is None else float(momentum)
     launch(
         moments_and_coefficients,
@@ -139,7 +169,7 @@ def launch_moments(
         (x,),
         (
             *(partial, planes, channels, counters(x, 1 + n * plan.num_teams)),
-            *(*parameters, *running),
+            *(*parameters, *running, sums),
             *(*plan.sizes, c // num_weights),
             *(rate, float(batch_eps), float(eps)),
         ),
@@ -150,7 +180,7 @@ def launch_moments(
         plan.types,
         plan.num_warps,
     )
-    return planes, channels
+    return planes, channels, sums if kind == 'sums' else None
 
 
 def launch_apply(x: Tensor, plan: Plan, planes: Tensor) -> Tensor:
@@ -167,24 +197,29 @@ def launch_sums(
     x: Tensor,
     plan: Plan,
     batch: BatchPart | None,
-    saved: tuple[Tensor, Tensor | None],
+    saved: Sequence[Tensor | None],
     grad_parameters: Tensor | None,
-    parameters: list[Tensor | None],
+    parameters: tuple[Tensor | None, ...],
     num_weights: int,
     eps: float,
     gradient: str = '',
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """Return the gradients of the moments, and write those of parameters.
 
-    With ``gradient='sums'``, return those of scale and shift instead.
+    With ``gradient='sums'``, return those of scale and shift instead. The
+    second result is the gradients of the sums for other processes.
     """
     n, c, *_ = plan.sizes
     grad_planes = x.new_empty(2 * n * c, dtype=torch.float32)
     partial = x.new_empty(2 * n * c * plan.num_chunks, dtype=torch.float32)
-    share, batch_eps = 0.0, 0.0
+    planes, channels, sums = saved
+    grad_sums, share, batch_eps = None, 0.0, 0.0
     if batch is not None and not gradient:
-        batch_eps, gradient, share = batch[-3:]
-        if gradient and n == 1:
+        batch_eps, gradient, share = batch.eps, batch.gradient, batch.share
+        if gradient == 'batch' and sums is not None:
+            gradient = 'total'
+            grad_sums = torch.empty_like(sums)
+        elif gradient and n == 1:
             gradient = 'image'  # the same, without sums over images
     launch(
         sums_and_gradients,
@@ -192,7 +227,8 @@ def launch_sums(
         x,
         (x, dy),
         (
-            *(*saved, partial, grad_planes, grad_parameters),
+            *(planes, channels, partial, grad_planes, grad_parameters),
+            *(sums, grad_sums),
             *(counters(x, plan.num_teams), *parameters),
             *(*plan.sizes, c // num_weights, plan.slope),
             *(float(share), float(batch_eps), float(eps)),
@@ -204,7 +240,7 @@ def launch_sums(
         (*plan.types, dy.dtype),
         plan.num_warps,
     )
-    return grad_planes
+    return grad_planes, grad_sums
 
 
 def launch_input_grad(

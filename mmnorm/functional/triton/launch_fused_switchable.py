@@ -28,6 +28,7 @@ from .launch_fused import (
     launch_moments,
     launch_sums,
 )
+from .launch_fused_total import launch_coefficients, launch_gradient_of_sums
 from .launch_planes import fuses, match_format
 from .plan import make_plan
 
@@ -75,7 +76,13 @@ class _FusedSwitchable(Function):
         n, c = x.shape[:2]
         parameters = mean_weight, var_weight, weight, bias
         plan = make_plan(x, 0, activation, parameters)
-        planes, channels = launch_moments(x, plan, batch, NOTHING, c, eps)
+        planes, channels, batch_sums = launch_moments(
+            x, plan, batch, NOTHING, c, eps
+        )
+        if batch_sums is not None:
+            batch.reduce(batch_sums)
+            saved = batch_sums, planes, channels
+            launch_coefficients(x, plan, batch, saved, NOTHING, c, eps)
         of_batch = planes if channels is None else channels
         block = next_power_of_2(c)
         ctx.constants = batch is not None, images_per_tile(n, block), block
@@ -89,40 +96,47 @@ class _FusedSwitchable(Function):
             ctx.constants,
             plan.types,
         )
-        ctx.save_for_backward(x, planes, of_batch, *parameters[:3])
+        saved = planes, of_batch, batch_sums
+        ctx.save_for_backward(x, *saved, *parameters[:3])
         return launch_apply(x, plan, planes)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
-        x, planes, channels, *parameters = ctx.saved_tensors
+        x, planes, channels, batch_sums, *parameters = ctx.saved_tensors
+        saved = planes, channels, batch_sums
         plan, batch, (n, c) = ctx.plan, ctx.batch, x.shape[:2]
         dy = match_format(dy, x)
-        saved, unused = (planes, channels), NOTHING[:3]
-        sums = launch_sums(
-            dy, x, plan, None, saved, None, unused, c, ctx.eps, 'sums'
+        grad_coefficients, _ = launch_sums(
+            dy, x, plan, None, saved, None, NOTHING[:3], c, ctx.eps, 'sums'
         )
-        grad_planes = torch.empty_like(sums)
+        grad_planes = torch.empty_like(grad_coefficients)
+        gradient, grad_sums = 'affine', None
+        if batch and batch.gradient:
+            gradient = 'batch'
+        if gradient == 'batch' and batch_sums is not None:
+            gradient, grad_sums = 'total', torch.empty_like(batch_sums)
         terms = parameters[0].numel()
-        grad_parameters = sums.new_empty(2 * c + 6)
+        grad_parameters = planes.new_empty(2 * c + 6)
         launch(
             fused_switchable_grad,
             1,
             x,
             (),
             (
-                *(planes, channels, *parameters, sums, grad_planes),
-                *(grad_parameters, n, c, ctx.eps),
+                *(planes, channels, *parameters, grad_coefficients),
+                *(grad_planes, grad_parameters, batch_sums, grad_sums),
+                *(n, c, ctx.eps),
             ),
-            (
-                'batch' if batch and batch.gradient else 'affine',
-                *ctx.constants,
-            ),
+            (gradient, *ctx.constants),
             plan.types,
             8,
         )
         dx = None
         if ctx.needs_input_grad[0]:
+            if grad_sums is not None:
+                batch.reduce(grad_sums)
+                launch_gradient_of_sums(x, plan, saved, grad_sums, grad_planes)
             dx = launch_input_grad(dy, x, plan, planes, grad_planes)
         weight, bias, of_mean, of_var = grad_parameters.split((c, c, 3, 3))
         if terms < 3:

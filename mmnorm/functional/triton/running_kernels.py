@@ -25,21 +25,19 @@ def new_statistics(
     var,
     running_mean,
     running_var,
-    num_images,
-    num_pixels,
+    count,
     num_batches_ptr,
     momentum,
     KIND: tl.constexpr,
     CUMULATIVE: tl.constexpr,
 ):
-    # mean and var are the moments of the batch. The result is the running
-    # statistics that follow.
+    # mean and var are the moments of a batch with count values per channel.
+    # The result is the running statistics that follow.
     if KIND == 'estimated':
         new_var = var + (mean - running_mean) * (mean - running_mean)
     elif KIND == 'biased':
         new_var = var
     else:
-        count = num_images.to(tl.float32) * num_pixels.to(tl.float32)
         new_var = var * (count / (count - 1.0))
     rate = momentum
     if CUMULATIVE:  # the mean of all batches so far
@@ -55,8 +53,7 @@ def move_running(
     running_mean_ptr,
     running_var_ptr,
     num_batches_ptr,
-    num_images,
-    num_pixels,
+    count,
     num_channels,
     momentum,
     KIND: tl.constexpr,
@@ -75,8 +72,7 @@ def move_running(
             var,
             tl.load(running_mean_ptr + channel, exists, 0.0),
             tl.load(running_var_ptr + channel, exists, 0.0),
-            num_images,
-            num_pixels,
+            count,
             num_batches_ptr,
             momentum,
             KIND,
@@ -91,8 +87,8 @@ def move_running(
 
 
 @triton.jit
-def add_step_sums(
-    step_sums_ptr,
+def store_sums_of_batch(
+    sums_ptr,
     channel,
     exists,
     mean,
@@ -101,20 +97,27 @@ def add_step_sums(
     num_pixels,
     num_channels,
     team,
+    ADD: tl.constexpr,
 ):
     # The sums are in float64, where raw second moments can afford to cancel.
-    count = num_images.to(tl.float64) * num_pixels.to(tl.float64)
+    # With ADD they count since the last update.
+    images = num_images.to(tl.float64)
+    count = images * num_pixels.to(tl.float64)
     mean = mean.to(tl.float64)
-    second = var.to(tl.float64) + mean * mean
-    sums_ptr = step_sums_ptr + channel
-    first = tl.load(sums_ptr, exists, 0.0) + count * mean
-    second = tl.load(sums_ptr + num_channels, exists, 0.0) + count * second
-    tl.store(sums_ptr, first, exists)
-    tl.store(sums_ptr + num_channels, second, exists)
+    first = count * mean
+    second = count * (var.to(tl.float64) + mean * mean)
+    first_ptr = sums_ptr + channel
+    second_ptr = first_ptr + num_channels
+    if ADD:
+        first += tl.load(first_ptr, exists, 0.0)
+        second += tl.load(second_ptr, exists, 0.0)
+    tl.store(first_ptr, first, exists)
+    tl.store(second_ptr, second, exists)
     if team == 0:
-        count_ptr = step_sums_ptr + 2 * num_channels
-        total = tl.load(count_ptr) + count
-        images = tl.load(count_ptr + 1) + num_images.to(tl.float64)
-        tl.debug_barrier()  # every warp loads, and one thread stores
-        tl.store(count_ptr, total)
+        count_ptr = sums_ptr + 2 * num_channels
+        if ADD:
+            count += tl.load(count_ptr)
+            images += tl.load(count_ptr + 1)
+            tl.debug_barrier()  # every warp loads, and one thread stores
+        tl.store(count_ptr, count)
         tl.store(count_ptr + 1, images)

@@ -64,12 +64,18 @@ def fused_cases(device: torch.device) -> Iterator[Case]:
         run = _Run(device, kind, 'batch' if kind else '', 2, False)
         run.switchable = True
         yield f'fused switchable norm of kind {kind!r}', torch.float32, run
+    for kind in ('estimated', 'unbiased', 'biased'):
+        run = _Run(device, kind, 'batch', 3, kind == 'unbiased')
+        run.switchable, run.waits = kind == 'biased', True
+        name = f'fused norm of kind {kind!r} with an all-reduce'
+        yield name, torch.float32, run
 
 
 class _Run:
     """One forward and backward of a norm on the backend of the moment."""
 
     switchable = False
+    waits = False  # for the sums of other processes, which are 0
 
     def __init__(
         self,
@@ -99,6 +105,8 @@ class _Run:
         )
         if self.kind in ('biased', 'unbiased'):
             part = part._replace(share=1.0)
+        if self.waits:
+            part = part._replace(reduce=lambda sums: None)
         batch = part if self.kind else None
         y = self._norm(leaves, batch)
         grads = torch.autograd.grad(y, leaves, self.dy, allow_unused=True)

@@ -89,6 +89,8 @@ def switchable_grad(
         grad_weight_ptr,
         grad_bias_ptr,
         grad_logits_ptr,
+        None,
+        None,
         num_images,
         num_channels,
         eps,

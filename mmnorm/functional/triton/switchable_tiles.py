@@ -5,7 +5,7 @@
 import triton
 import triton.language as tl
 
-from .teams import add_through_batch
+from .teams import add_through_batch, store_gradients_of_sums
 
 
 @triton.jit
@@ -130,6 +130,8 @@ def mix_moments_grad(
     grad_weight_ptr,
     grad_bias_ptr,
     grad_logits_ptr,
+    batch_sums_ptr,
+    grad_batch_sums_ptr,
     num_images,
     num_channels,
     eps,
@@ -141,7 +143,8 @@ def mix_moments_grad(
     # One program computes all images, so that each sum over the images is
     # always added in the same order. FUSED adds the gradient through the
     # affine map, and with 'batch' that through the moments of the batch: then
-    # grad_var_ptr follows grad_mean_ptr in one tensor.
+    # grad_var_ptr follows grad_mean_ptr in one tensor. With 'total' the batch
+    # is that of all processes, and another kernel does the latter.
     channel = tl.arange(0, BLOCK)
     exists = channel < num_channels
     weight = tl.load(weight_ptr + channel, exists, 0.0).to(tl.float32)
@@ -209,6 +212,18 @@ def mix_moments_grad(
     if HAS_BATCH and FUSED == '':
         tl.store(grad_batch_mean_ptr + channel, w_bn * sum_mean, exists)
         tl.store(grad_batch_var_ptr + channel, u_bn * sum_var, exists)
+    if FUSED == 'total':
+        # batch_mean is that of the batch, unless no gradient passes.
+        store_gradients_of_sums(
+            batch_sums_ptr,
+            grad_batch_sums_ptr,
+            w_bn * sum_mean,
+            u_bn * sum_var,
+            tl.load(batch_mean_ptr + channel, exists, 0.0),
+            channel,
+            exists,
+            num_channels,
+        )
     if FUSED == 'batch':
         tl.debug_barrier()  # other threads have stored the gradients
         add_through_batch(
@@ -221,6 +236,7 @@ def mix_moments_grad(
             exists,
             num_images,
             num_channels,
+            1.0 / num_images.to(tl.float32),
             IMAGES,
         )
     # The gradient through the softmax is p_k (g_k - sum_j p_j g_j).

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from .batch_channel_tiles import batch_part, load, tile_gradients
-from .teams import add_through_batch, merge_sums
+from .teams import add_through_batch, merge_sums, store_gradients_of_sums
 
 
 @triton.jit
@@ -90,6 +90,8 @@ def store_gradients(
     partial_ptr,
     grad_planes_ptr,
     grad_parameters_ptr,
+    batch_sums_ptr,
+    grad_batch_sums_ptr,
     gamma_ptr,
     beta_ptr,
     weight_ptr,
@@ -212,7 +214,7 @@ def store_gradients(
         GROUPS,
         BLOCK,
     )
-    if GRADIENT == 'batch':
+    if GRADIENT == 'batch' or GRADIENT == 'total':
         of_batch_ptr = batch_ptr + 2 * num_channels
         mean = tl.load(of_batch_ptr, exists, 0.0)
         var = tl.load(of_batch_ptr + num_channels, exists, 0.0)
@@ -226,6 +228,18 @@ def store_gradients(
             batch_eps,
             share,
         )
+        if GRADIENT == 'total':
+            store_gradients_of_sums(
+                batch_sums_ptr,
+                grad_batch_sums_ptr,
+                of_mean,
+                of_var,
+                mean,
+                channel,
+                exists,
+                num_channels,
+            )
+    if GRADIENT == 'batch':
         tl.debug_barrier()  # other threads have stored the gradients
         add_through_batch(
             grad_planes_ptr,
@@ -237,5 +251,6 @@ def store_gradients(
             exists,
             num_images,
             num_channels,
+            1.0 / num_images.to(tl.float32),
             IMAGES,
         )

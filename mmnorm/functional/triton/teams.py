@@ -26,11 +26,13 @@ kernel = kernel_for_any(
         'num_pixels',
     ),
     pointers=(
+        'batch_sums_ptr',
         'beta_ptr',
         'bias_ptr',
         'channels_ptr',
         'counters_ptr',
         'gamma_ptr',
+        'grad_batch_sums_ptr',
         'grad_parameters_ptr',
         'grad_planes_ptr',
         'num_batches_ptr',
@@ -38,7 +40,6 @@ kernel = kernel_for_any(
         'planes_ptr',
         'running_mean_ptr',
         'running_var_ptr',
-        'step_sums_ptr',
         'weight_ptr',
     ),
 )
@@ -162,11 +163,12 @@ def add_through_batch(
     exists,
     num_images,
     num_channels,
+    part,
     IMAGES: tl.constexpr,
 ):
-    # grad_mean and grad_var are those of the moments of the batch.
+    # grad_mean and grad_var are those of the moments of the batch, of which a
+    # plane is a part.
     num_planes = num_images * num_channels
-    part = 1.0 / num_images.to(tl.float32)
     for start in range(0, num_images, IMAGES):
         image = start + tl.arange(0, IMAGES)
         inside = (image < num_images)[:, None] & exists[None, :]
@@ -179,3 +181,31 @@ def add_through_batch(
         of_var = tl.load(var_ptr, inside, 0.0) + part * grad_var[None, :]
         tl.store(mean_ptr, of_mean, inside)
         tl.store(var_ptr, of_var, inside)
+
+
+@triton.jit
+def store_gradients_of_sums(
+    batch_sums_ptr,
+    grad_batch_sums_ptr,
+    grad_mean,
+    grad_var,
+    mean,
+    channel,
+    exists,
+    num_channels,
+):
+    # The mean is first / count and the variance second / count - mean * mean,
+    # where first and second are the sums that all processes have added. One
+    # value has no variance, and therefore no gradient.
+    count = tl.load(batch_sums_ptr + 2 * num_channels)
+    part = tl.where(count > 1.0, 1.0 / count, 0.0)
+    second = part * grad_var.to(tl.float64)
+    first = part * grad_mean.to(tl.float64)
+    first -= 2.0 * mean.to(tl.float64) * second
+    tl.store(grad_batch_sums_ptr + channel, first, exists)
+    tl.store(grad_batch_sums_ptr + num_channels + channel, second, exists)
+    # The counts have no gradient.
+    last_ptr = grad_batch_sums_ptr + 2 * num_channels
+    is_last = exists & (channel == num_channels - 1)
+    tl.store(last_ptr + 0 * channel, second * 0.0, is_last)
+    tl.store(last_ptr + 1 + 0 * channel, second * 0.0, is_last)

@@ -21,6 +21,7 @@ from mmnorm.functional.triton import (
     launch_planes,
     plan,
 )
+from mmnorm.layers import fused_batch
 from tests import reference
 from tests.layers.cases import (
     assert_same,
@@ -68,6 +69,9 @@ NORMS = {
     'SN': (lambda c, _: SN(c, momentum=None), reference.sn),
     'SN without BN': (lambda c, _: SN(c, use_bn=False), reference.sn),
 }
+
+# These send nothing in the backward.
+CONSTANT = ('BCN', 'BCN gradient of image')
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +182,19 @@ def test_group_norm_without_affine(affine):
     actual = run(norm.float().to(DEVICE), call, convert(x))
     actual = {k: v.to(expected[k]) for k, v in actual.items()}
     assert_same(actual, expected, 1e-4)
+
+
+@needs_kernels
+@pytest.mark.parametrize('shape', ['nine images', 'many chunks'])
+@pytest.mark.parametrize('name', list(NORMS)[1:-1])
+def test_launches_behind_an_all_reduce(monkeypatch, name, shape):
+    # The sums of the other processes are 0.
+    reduced = []
+    monkeypatch.setattr(fused_batch, 'reducer', lambda _: reduced.append)
+    n, c, groups, *size = SHAPES[shape]
+    norm, x = make_norm(name, c, groups), make_input((n, c, *size))
+    check(norm, NORMS[name][1], x, tolerance=3e-4)
+    assert len(reduced) == (1 if name in CONSTANT else 2)
 
 
 @needs_kernels

@@ -25,7 +25,7 @@ def own_cache(monkeypatch, tmp_path):
 @needs_compiler
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('norm', NORMS.values(), ids=NORMS)
-@pytest.mark.parametrize('kind', ['', 'step', 'estimated', 'unbiased'])
+@pytest.mark.parametrize('kind', ['', 'step', 'estimated', 'unbiased', 'sums'])
 def test_forward_does_not_spill(kind, norm, channels_last):
     ptx = compile_kernel(FORWARD, norm, channels_last, KIND=kind)
     assert read_resources(ptx).spilled == 0
@@ -35,7 +35,7 @@ def test_forward_does_not_spill(kind, norm, channels_last):
 @needs_compiler
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('norm', NORMS.values(), ids=NORMS)
-@pytest.mark.parametrize('gradient', ['', 'image', 'batch', 'sums'])
+@pytest.mark.parametrize('gradient', ['', 'image', 'batch', 'total', 'sums'])
 def test_backward_does_not_spill(gradient, norm, channels_last):
     ptx = compile_kernel(BACKWARD, norm, channels_last, GRADIENT=gradient)
     assert read_resources(ptx).spilled == 0
@@ -53,12 +53,21 @@ def test_tiles_have_16_bytes_at_once(kernel, channels_last):
 
 
 @needs_compiler
-@pytest.mark.parametrize('kernel', KERNELS[4:], ids=lambda k: k.__name__)
+@pytest.mark.parametrize('kernel', KERNELS[4:6], ids=lambda k: k.__name__)
 def test_mix_does_not_spill(kernel):
     for images, block in ((256, 8), (2, 1024), (1, 2048)):
         constants = {'HAS_BATCH': True, 'FUSED': 'batch'}
         constants |= {'IMAGES': images, 'BLOCK': block}
         ptx = compile_to_ptx(kernel, constants, TYPES, num_warps=8)
+        assert read_resources(ptx).spilled == 0
+
+
+@needs_compiler
+@pytest.mark.parametrize('norm', NORMS.values(), ids=NORMS)
+@pytest.mark.parametrize('kernel', KERNELS[6:], ids=lambda k: k.__name__)
+def test_kernels_behind_an_all_reduce_do_not_spill(kernel, norm):
+    for kind in ('estimated', 'unbiased'):
+        ptx = compile_kernel(kernel, norm, False, KIND=kind)
         assert read_resources(ptx).spilled == 0
 
 

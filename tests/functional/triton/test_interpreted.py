@@ -15,7 +15,15 @@ from .devices import HAS_GPU, INTERPRETED
     INTERPRETED or HAS_GPU, reason='this process runs the kernels'
 )
 @pytest.mark.parametrize(
-    'name', ['planes', 'coefficients', 'statistics', 'fused', 'self_test']
+    'name',
+    [
+        'planes',
+        'coefficients',
+        'statistics',
+        'fused',
+        'fused_processes',
+        'self_test',
+    ],
 )
 def test_interpreted(name):
     file = Path(__file__).with_name(f'test_{name}.py')
