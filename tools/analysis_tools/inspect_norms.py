@@ -48,7 +48,8 @@ def load(model: nn.Module, path: str) -> dict:
     try:
         model.load_state_dict(dict(weights), strict=False)
     except RuntimeError as error:
-        fail(f'{path!r} does not fit the config: {str(error).splitlines()[1]}')
+        first = str(error).splitlines()[1].strip()
+        fail(f'{path!r} does not fit the config: {first}')
     return weights
 
 
