@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Measure the time and the memory of calls."""
 
+import ctypes
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -15,6 +16,25 @@ T = TypeVar('T')
 # The cycles take about 5 ms. Meanwhile the host queues a forward and a
 # backward of any layer.
 QUEUE_CYCLES = 10_000_000
+
+
+# Numbers of mallopt in glibc.
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
+LARGE = 2**30
+
+
+def keep_memory() -> None:
+    """Let the C library keep freed memory, instead of returning it.
+
+    A large tensor would come in fresh pages otherwise, and the system takes
+    longer to map the pages than a norm to fill them, or not, depending on what
+    was freed before. Other C libraries stay as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is not None:
+        mallopt(MMAP_MAX, 0)
+        mallopt(TRIM_THRESHOLD, LARGE)
+        mallopt(TOP_PAD, LARGE)
 
 
 def wait(device: str) -> None:

@@ -23,6 +23,7 @@ import torch
 
 from mmnorm.functional.dispatch import ops_for
 
+from .clock import keep_memory
 from .family import family_cases, make_family
 from .host.run import run_without_gpu
 from .layers import cases, make_layers, random_sizes, time_case
@@ -102,6 +103,8 @@ def main() -> None:
     # The benchmark times what the compiler builds now, not a cache on disk.
     torch.compiler.config.force_disable_caches = True
     warnings.filterwarnings('ignore', message='dynamo_pgo force disabled')
+    if args.device == 'cpu':
+        keep_memory()
     machine = describe(args.device)
     folder = args.out / str(machine['device']).replace(' ', '-')
     folder.mkdir(parents=True, exist_ok=True)

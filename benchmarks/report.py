@@ -24,9 +24,11 @@ tensor into memory that is already allocated. The bandwidth of the norm counts
 3 passes over the tensor in the forward and 5 in the backward. "Kept" is the
 memory that lives from the forward to the backward, without input and output. A
 slope is the slope of log time over log elements over all shapes, below and
-above 8 Mi elements; 1 means that the time is linear in the elements. On a GPU
-the times are those of the GPU's work only, with the launches queued behind
-another kernel; the time of the launches has its own column.""",
+above 8 Mi elements; 1 means that the time is linear in the elements. On CPU,
+freed memory stays with the process, because the system may take longer to map
+fresh memory than a norm to fill it. On a GPU the times are those of the GPU's
+work only, with the launches queued behind another kernel; the time of the
+launches has its own column.""",
     'Half precision with a ReLU': """\
 The layers run under autocast with input in half precision. The ReLU is a
 separate layer, in place; where the norm can compute the ReLU itself, a second

@@ -12,6 +12,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..batch_part import BatchPart
+from .counters import counters
 from .fused_switchable_kernels import (
     fused_switchable,
     fused_switchable_grad,
@@ -30,6 +31,7 @@ from .launch_fused import (
 )
 from .launch_fused_total import launch_coefficients, launch_gradient_of_sums
 from .launch_planes import fuses, match_format
+from .launch_switchable import GRAD_WARPS
 from .plan import make_plan
 
 NOTHING = None, None, None, None  # no weight and bias before the mix
@@ -118,19 +120,21 @@ class _FusedSwitchable(Function):
             gradient, grad_sums = 'total', torch.empty_like(batch_sums)
         terms = parameters[0].numel()
         grad_parameters = planes.new_empty(2 * c + 6)
+        programs = -(-n // ctx.constants[1])
+        partial = planes.new_empty(programs * (4 * c + 6))
         launch(
             fused_switchable_grad,
-            1,
+            programs,
             x,
             (),
             (
                 *(planes, channels, *parameters, grad_coefficients),
-                *(grad_planes, grad_parameters, batch_sums, grad_sums),
-                *(n, c, ctx.eps),
+                *(grad_planes, grad_parameters, partial, counters(x, 1)),
+                *(batch_sums, grad_sums, n, c, ctx.eps),
             ),
             (gradient, *ctx.constants),
             plan.types,
-            8,
+            GRAD_WARPS,
         )
         dx = None
         if ctx.needs_input_grad[0]:

@@ -11,6 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import switchable_kernels
+from .counters import counters
 from .launch import launch
 from .launch_coefficients import (
     MAX_POOLED,
@@ -19,6 +20,9 @@ from .launch_coefficients import (
     images_per_tile,
     next_power_of_2,
 )
+
+# With fewer warps, registers spill.
+GRAD_WARPS = 16
 
 
 def supports(function: str, mean: Tensor, *args: object) -> bool:
@@ -83,17 +87,22 @@ class _Switchable(Function):
         grad_mean, grad_var = torch.empty_like(mean), torch.empty_like(mean)
         grad_channels = mean.new_empty(4, mean.shape[1])
         grad_logits = mean.new_empty(2, 3)
+        n, c, _ = ctx.numbers
+        # Without images, the parameters still get gradients of 0.
+        programs = max(-(-n // ctx.constants[1]), 1)
+        partial = mean.new_empty(programs, 4 * c + 6)
         tensors = contiguous(*inputs, grad_scale, grad_shift)
         grads = grad_mean, grad_var, *grad_channels.unbind(), grad_logits
+        shared = partial, counters(mean, 1)
         launch(
             switchable_kernels.switchable_grad,
-            1,
+            programs,
             mean,
             (),
-            (*tensors, *grads, *ctx.numbers),
+            (*tensors, *grads, *shared, *ctx.numbers),
             ctx.constants,
             dtypes(tensors),
-            8,
+            GRAD_WARPS,
         )
         grad_batch, grad_affine = grad_channels.chunk(2)
         if not ctx.constants[0]:

@@ -5,7 +5,8 @@
 import triton.language as tl
 
 from .batch_channel_kernels import kernel
-from .switchable_tiles import mix_moments, mix_moments_grad
+from .switchable_gradients import mix_moments_grad
+from .switchable_tiles import mix_moments
 
 
 @kernel
@@ -65,6 +66,8 @@ def switchable_grad(
     grad_weight_ptr,
     grad_bias_ptr,
     grad_logits_ptr,
+    partial_ptr,
+    counters_ptr,
     num_images,
     num_channels,
     eps,
@@ -89,6 +92,8 @@ def switchable_grad(
         grad_weight_ptr,
         grad_bias_ptr,
         grad_logits_ptr,
+        partial_ptr,
+        counters_ptr,
         None,
         None,
         num_images,

@@ -177,8 +177,10 @@ def add_through_batch(
         mean_ptr = grad_planes_ptr + plane
         var_ptr = mean_ptr + num_planes
         of_mean = grad_mean[None, :] + 2.0 * offset * grad_var[None, :]
-        of_mean = tl.load(mean_ptr, inside, 0.0) + part * of_mean
-        of_var = tl.load(var_ptr, inside, 0.0) + part * grad_var[None, :]
+        old_mean = tl.load(mean_ptr, inside, 0.0, cache_modifier='.cg')
+        old_var = tl.load(var_ptr, inside, 0.0, cache_modifier='.cg')
+        of_mean = old_mean + part * of_mean
+        of_var = old_var + part * grad_var[None, :]
         tl.store(mean_ptr, of_mean, inside)
         tl.store(var_ptr, of_var, inside)
 

@@ -13,6 +13,7 @@ from benchmarks.compiled import (
     compile_kernel,
 )
 from benchmarks.compiler import compile_to_ptx, read_resources
+from mmnorm.functional.triton.launch_switchable import GRAD_WARPS
 
 from .devices import needs_compiler
 
@@ -53,13 +54,18 @@ def test_tiles_have_16_bytes_at_once(kernel, channels_last):
 
 
 @needs_compiler
-@pytest.mark.parametrize('kernel', KERNELS[4:6], ids=lambda k: k.__name__)
-def test_mix_does_not_spill(kernel):
-    for images, block in ((256, 8), (2, 1024), (1, 2048)):
-        constants = {'HAS_BATCH': True, 'FUSED': 'batch'}
-        constants |= {'IMAGES': images, 'BLOCK': block}
-        ptx = compile_to_ptx(kernel, constants, TYPES, num_warps=8)
-        assert read_resources(ptx).spilled == 0
+@pytest.mark.parametrize(
+    'kernel, num_warps',
+    [(KERNELS[4], 4), (KERNELS[5], GRAD_WARPS)],
+    ids=['forward', 'backward'],
+)
+@pytest.mark.parametrize('fused', ['batch', 'total', 'affine'])
+@pytest.mark.parametrize('images, block', [(256, 8), (2, 1024), (1, 2048)])
+def test_mix_does_not_spill(images, block, fused, kernel, num_warps):
+    constants = {'HAS_BATCH': True, 'FUSED': fused}
+    constants |= {'IMAGES': images, 'BLOCK': block}
+    ptx = compile_to_ptx(kernel, constants, TYPES, num_warps=num_warps)
+    assert read_resources(ptx).spilled == 0
 
 
 @needs_compiler
