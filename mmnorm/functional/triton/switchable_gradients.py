@@ -105,7 +105,7 @@ def mix_moments_grad(
     grad_mean += 2.0 * layer_offset * g_layer_var
     tl.store(grad_mean_ptr + plane, grad_mean, inside)
     tl.store(grad_var_ptr + plane, u_in * g_var + g_layer_var, inside)
-    # Of each program: the sums per channel, then those of the logits.
+    # Each program has its sums per channel, then those of the logits.
     stride = 4 * num_channels + 6
     own_ptr = partial_ptr + tl.program_id(0) * stride
     sums_ptr = own_ptr + channel

@@ -276,7 +276,7 @@ def test_registers_do_not_spill(monkeypatch, tmp_path, kernel, block, images):
     types = dict.fromkeys(('batch_eps', 'eps'), 'fp32')
     num_warps = launch_coefficients._num_warps(block)
     if kernel is switchable_kernels.switchable_grad:
-        num_warps = 8
+        num_warps = launch_switchable.GRAD_WARPS
     ptx = compile_to_ptx(kernel, constants, types, num_warps=num_warps)
     assert read_resources(ptx).spilled == 0
 
