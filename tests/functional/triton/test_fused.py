@@ -16,6 +16,7 @@ from mmnorm import BCN, GN, SN, SyncBN
 from mmnorm.functional.dispatch import forced
 from mmnorm.functional.triton import (
     counters,
+    launch_coefficients,
     launch_fused,
     launch_fused_switchable,
     launch_planes,
@@ -168,9 +169,10 @@ def test_any_split(monkeypatch, programs, max_chunks, channels_last):
 @pytest.mark.parametrize('images', [1, 2, 4])
 def test_any_number_of_images_at_once(monkeypatch, images):
     monkeypatch.setattr(plan, 'TILE', 16 * images)
-    name = 'BCN gradient of batch'
+    monkeypatch.setattr(launch_coefficients, 'TILE', 8 * images)
     x = make_input((5, 8, 3, 3))
-    check(make_norm(name, 8, 4), NORMS[name][1], x)
+    for name in ('BCN gradient of batch', 'SN'):
+        check(make_norm(name, 8, 4), NORMS[name][1], x)
 
 
 @needs_kernels
@@ -296,6 +298,7 @@ def shuffle_programs(monkeypatch) -> None:
 def test_same_bits_in_any_order(monkeypatch, name, times):
     # Whichever program of a team is the last, it adds in the same order.
     monkeypatch.setattr(launch_planes, 'PROGRAMS', 99)
+    monkeypatch.setattr(launch_coefficients, 'TILE', 8)
     norm = make_norm(name, 8, 2).float().to(DEVICE)
     x = convert(make_input((2, 8, 9, 16)))
     first = run(norm, call, x)
