@@ -106,13 +106,19 @@ VARIANTS = {
     "BCN, moments, sync='step'": (FORWARD, {'KIND': 'step'}),
     'BCN batch, moments': (FORWARD, {'KIND': 'unbiased'}),
     'moments for other processes': (FORWARD, {'KIND': 'sums'}),
-    'BCN, coefficients of all': (KERNELS[6], {'KIND': 'estimated'}),
+    'BCN, coefficients of all': (
+        fused_total_kernels.coefficients_of_total,
+        {'KIND': 'estimated'},
+    ),
     'affine map': (fused_plane_kernels.apply, {}),
     'GN and BCN, sums': (BACKWARD, {'GRADIENT': ''}),
     'BCN, sums, gradient of the image': (BACKWARD, {'GRADIENT': 'image'}),
     'BCN, sums, gradient of the batch': (BACKWARD, {'GRADIENT': 'batch'}),
     'BCN, sums, gradient of all': (BACKWARD, {'GRADIENT': 'total'}),
-    'gradient of other processes': (KERNELS[7], {}),
+    'gradient of other processes': (
+        fused_total_kernels.add_gradient_of_total,
+        {},
+    ),
     'input gradient': (fused_plane_kernels.apply_grad, {}),
 }
 

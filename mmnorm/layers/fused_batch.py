@@ -48,11 +48,9 @@ def fused_batch_part(
             gradient, share = 'batch', 1.0
         elif gradient == 'image':
             num_values //= x.shape[0]
-        if reduce is None:
-            if base_batch_size is not None and momentum is not None:
-                momentum *= min(x.shape[0] / base_batch_size, 1)
-            if kind in ('biased', 'unbiased') and num_values == 1:
-                kind = 'given'
+        scales = base_batch_size is not None and momentum is not None
+        if reduce is None and scales:
+            momentum *= min(x.shape[0] / base_batch_size, 1)
         # One value has no variance, and therefore no gradient. Other
         # processes may have more values of the batch.
         if num_values == 1 and (reduce is None or gradient == 'image'):
