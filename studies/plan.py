@@ -61,6 +61,7 @@ class Cell(NamedTuple):
             self.setting,
             f'{self.processes}xb{self.images_per_step // self.processes}',
             f'lr-{self.lr}',
+            f'{self.steps}-steps',
             f'seed-{self.seed}',
         )
         return '_'.join(part.replace(' ', '-') for part in parts)

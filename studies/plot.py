@@ -63,16 +63,23 @@ def label_of(cell: Cell) -> str:
 def _over_images(
     ax: Axes, series: list[Series], interval: Interval, metric: str
 ) -> None:
-    # A line and a band per norm.
-    lines: dict[str, list[Series]] = {}
+    # A line and a band per norm at its highest learning rate, and a dashed
+    # line at its best one, where the study tries several.
+    lines: dict[str, dict[int, list[Series]]] = {}
     for cell, values in series:
-        lines.setdefault(label_of(cell), []).append((cell, values))
+        sizes = lines.setdefault(label_of(cell), {})
+        sizes.setdefault(cell.images_per_step, []).append((cell, values))
     for label, points in lines.items():
-        points.sort(key=lambda point: point[0].images_per_step)
-        sizes = [cell.images_per_step for cell, _ in points]
-        mean, low, high = np.array([interval(v) for _, v in points]).T
+        sizes = sorted(points)
+        highest = [max(points[n], key=lambda p: float(p[0].lr)) for n in sizes]
+        best = [max(points[n], key=lambda p: p[1].mean()) for n in sizes]
+        mean, low, high = np.array([interval(v) for _, v in highest]).T
         (line,) = ax.plot(sizes, mean, marker='o', label=label)
-        ax.fill_between(sizes, low, high, alpha=0.2, color=line.get_color())
+        color = line.get_color()
+        ax.fill_between(sizes, low, high, alpha=0.2, color=color)
+        if [cell for cell, _ in best] != [cell for cell, _ in highest]:
+            means = [values.mean() for _, values in best]
+            ax.plot(sizes, means, '--', marker='.', color=color)
     ax.set_xscale('log', base=2)
     sizes = sorted({cell.images_per_step for cell, _ in series})
     ax.set_xticks(sizes, [str(size) for size in sizes])

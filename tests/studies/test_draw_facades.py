@@ -9,7 +9,7 @@ TOOL = 'studies.draw_facades'
 
 
 def test_model_of_the_study(module, main, tmp_path, monkeypatch):
-    (cell, _) = read_plan(PLANS / 'facades.yml').cells
+    cell, *_ = read_plan(PLANS / 'facades.yml').cells
     assert cell.norm == 'BCN'
     work_dir = tmp_path / cell.name
     work_dir.mkdir()

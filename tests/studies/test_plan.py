@@ -66,6 +66,8 @@ def test_cells(path):
     ]
     assert {cell[:2] for cell in cells} == {('net', 'mini COCO')}
     assert len({cell.name for cell in cells}) == 5
+    # A longer training of the same cell has a folder of its own.
+    assert cells[0].name != cells[0]._replace(steps=600).name
 
 
 @pytest.mark.parametrize(
