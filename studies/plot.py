@@ -63,21 +63,21 @@ def label_of(cell: Cell) -> str:
 def _over_images(
     ax: Axes, series: list[Series], interval: Interval, metric: str
 ) -> None:
-    # A line and a band per norm at its highest learning rate, and a dashed
-    # line at its best one, where the study tries several.
+    # A line and a band per norm at the learning rate that the plan lists
+    # first, and a dashed line at the best one, if the study tries several.
     lines: dict[str, dict[int, list[Series]]] = {}
     for cell, values in series:
         sizes = lines.setdefault(label_of(cell), {})
         sizes.setdefault(cell.images_per_step, []).append((cell, values))
     for label, points in lines.items():
         sizes = sorted(points)
-        highest = [max(points[n], key=lambda p: float(p[0].lr)) for n in sizes]
+        first = [points[n][0] for n in sizes]
         best = [max(points[n], key=lambda p: p[1].mean()) for n in sizes]
-        mean, low, high = np.array([interval(v) for _, v in highest]).T
+        mean, low, high = np.array([interval(v) for _, v in first]).T
         (line,) = ax.plot(sizes, mean, marker='o', label=label)
         color = line.get_color()
         ax.fill_between(sizes, low, high, alpha=0.2, color=color)
-        if [cell for cell, _ in best] != [cell for cell, _ in highest]:
+        if [cell for cell, _ in best] != [cell for cell, _ in first]:
             means = [values.mean() for _, values in best]
             ax.plot(sizes, means, '--', marker='.', color=color)
     ax.set_xscale('log', base=2)

@@ -23,7 +23,7 @@ def test_best_learning_rates_are_dashed(module, monkeypatch, tmp_path):
         series('GN', 2, '0.1', 50.0),
         series('BN', 1, '0.1', 55.0),
         series('BN', 2, '0.2', 58.0),
-        series('BN', 2, '0.1', 57.0),
+        series('BN', 2, '0.4', 57.0),
     ]
     module.draw(
         {'net on streets': ('mIoU', runs)},
