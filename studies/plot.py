@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .plan import Cell
+from .series import Series, over_images
 
-Series = tuple[Cell, np.ndarray]
 Interval = Callable[[np.ndarray], tuple[float, float, float]]
 
 
@@ -35,7 +35,7 @@ def draw(
         axes[0], panels.items(), strict=True
     ):
         filled = [
-            (cell, values[np.isfinite(values)])
+            Series(cell, values[np.isfinite(values)])
             for cell, values in series
             if np.isfinite(values).any()
         ]
@@ -65,20 +65,15 @@ def _over_images(
 ) -> None:
     # A line and a band per norm at the learning rate that the plan lists
     # first, and a dashed line at the best one, if the study tries several.
-    lines: dict[str, dict[int, list[Series]]] = {}
-    for cell, values in series:
-        sizes = lines.setdefault(label_of(cell), {})
-        sizes.setdefault(cell.images_per_step, []).append((cell, values))
-    for label, points in lines.items():
-        sizes = sorted(points)
-        first = [points[n][0] for n in sizes]
-        best = [max(points[n], key=lambda p: p[1].mean()) for n in sizes]
-        mean, low, high = np.array([interval(v) for _, v in first]).T
+    for label, points in over_images(series, label_of).items():
+        sizes = list(points)
+        first, best = zip(*points.values(), strict=True)
+        mean, low, high = np.array([interval(s.values) for s in first]).T
         (line,) = ax.plot(sizes, mean, marker='o', label=label)
         color = line.get_color()
         ax.fill_between(sizes, low, high, alpha=0.2, color=color)
-        if [cell for cell, _ in best] != [cell for cell, _ in first]:
-            means = [values.mean() for _, values in best]
+        if [one.cell for one in best] != [one.cell for one in first]:
+            means = [one.values.mean() for one in best]
             ax.plot(sizes, means, '--', marker='.', color=color)
     ax.set_xscale('log', base=2)
     sizes = sorted({cell.images_per_step for cell, _ in series})

@@ -12,31 +12,23 @@ from collections.abc import Iterable
 import numpy as np
 
 from .front_tables import write_front_tables
+from .images_table import images_table
 from .page import replace_marked
 from .plan import PLANS, ROOT, Plan, read_plan
 from .plot import draw
 from .results_file import read_rows
-from .series import Series, interval, series_of, tasks_of
+from .series import (
+    Series,
+    digits_of,
+    interval,
+    series_of,
+    tasks_of,
+    with_interval,
+)
 
 PAGE = ROOT / 'docs/evidence.md'
 RESULTS = ROOT / 'studies/results'
 PEERS = ('GN', 'BN')
-
-
-def digits_of(metric: str) -> int:
-    """Return the digits after the point: AP is a share, mIoU in percent."""
-    return 3 if metric.endswith('AP') else 1
-
-
-def with_interval(values: np.ndarray, metric: str, sign: str = '') -> str:
-    """Format a mean with its interval."""
-    form = f'{sign}.{digits_of(metric)}f'
-    mean, low, high = interval(values)
-    if np.isnan(mean):
-        return '–'
-    if np.isnan(low):
-        return f'{mean:{form}}'
-    return f'{mean:{form}} [{low:{form}}, {high:{form}}]'
 
 
 def peers_of(one: Series, series: Iterable[Series]) -> dict[str, Series]:
@@ -121,6 +113,9 @@ def main() -> None:
         draw(panels(plan, rows), interval, RESULTS / f'{plan.study}.png')
         if f'<!-- {plan.study} begin -->' in page:
             page = replace_marked(page, plan.study, text)
+        short = f'{plan.study} in short'
+        if f'<!-- {short} begin -->' in page:
+            page = replace_marked(page, short, images_table(plan, rows))
         write_front_tables(plan, rows)
         print(f'{plan.study}: {text.splitlines()[0]}')
     PAGE.write_text(page)

@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """The runs of a norm over its seeds, their mean and its interval."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,28 @@ def series_of(plan: Plan, rows: dict, task: dict, metric: str) -> list[Series]:
     return [Series(cell, np.array(values)) for cell, values in runs.items()]
 
 
+def over_images(
+    series: Iterable[Series], label_of: Callable[[Cell], str]
+) -> dict[str, dict[int, tuple[Series, Series]]]:
+    """Return two series per label and number of images, if any is trained.
+
+    The first has the learning rate that the plan lists first, which is that
+    of the linear rule, and the second the one with the highest mean.
+    """
+    rates: dict[str, dict[int, list[Series]]] = {}
+    for one in series:
+        if np.isfinite(one.values).any():
+            sizes = rates.setdefault(label_of(one.cell), {})
+            sizes.setdefault(one.cell.images_per_step, []).append(one)
+    return {
+        label: {
+            size: (found[0], max(found, key=lambda s: np.nanmean(s.values)))
+            for size, found in sorted(sizes.items())
+        }
+        for label, sizes in rates.items()
+    }
+
+
 def interval(values: np.ndarray) -> tuple[float, float, float]:
     """Return the mean, and the ends of its bootstrap interval of 95 %.
 
@@ -46,6 +69,22 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
         rng=np.random.default_rng(0),
     ).confidence_interval
     return values.mean(), found.low, found.high
+
+
+def digits_of(metric: str) -> int:
+    """Return the digits after the point: AP is a share, mIoU in percent."""
+    return 3 if metric.endswith('AP') else 1
+
+
+def with_interval(values: np.ndarray, metric: str, sign: str = '') -> str:
+    """Format a mean with its interval."""
+    form = f'{sign}.{digits_of(metric)}f'
+    mean, low, high = interval(values)
+    if np.isnan(mean):
+        return '–'
+    if np.isnan(low):
+        return f'{mean:{form}}'
+    return f'{mean:{form}} [{low:{form}}, {high:{form}}]'
 
 
 def tasks_of(plan: Plan) -> dict[str, dict]:

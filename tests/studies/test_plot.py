@@ -5,13 +5,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from studies.plan import Cell
+from studies.series import Series
 
 TOOL = 'studies.plot'
 
 
 def series(norm: str, images: int, lr: str, *values: float):
     cell = Cell('net', 'streets', norm, 'default', images, 1, 0, lr, 9)
-    return cell, np.array(values)
+    return Series(cell, np.array(values))
 
 
 def test_best_learning_rates_are_dashed(module, monkeypatch, tmp_path):
