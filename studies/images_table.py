@@ -2,7 +2,7 @@
 """The short table of a study over images per step.
 
 Each norm has a row at the learning rate that the plan lists first, and a row
-at the best one of its budget, with that rate.
+at the one of its budget that is best with seed 0.
 """
 
 from .plan import Plan

@@ -7,6 +7,7 @@ TOOL = 'studies.images_table'
 TASK = {'network': 'net', 'data': 'streets', 'metrics': {'mIoU': 'mIoU'}}
 RUNS = {
     ('GN', 'default', 1, '0.1'): [60.0, 62.0],
+    ('GN', 'default', 1, '0.2'): [59.0, 69.0],
     ('GN', 'default', 2, '0.2'): [40.0, 42.0],
     ('GN', 'default', 2, '0.1'): [50.0, None],
     ('BCN', 'default', 1, '0.1'): [64.0, None],
