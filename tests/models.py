@@ -16,7 +16,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 import mmnorm  # noqa: F401  registers the layers
 from mmnorm.config.files import find_config
@@ -144,7 +144,7 @@ def train_and_predict(
     }
     model.eval()
     with torch.no_grad():
-        predicted = tree_leaves(model(x, samples, mode='tensor'))
+        predicted = tree_flatten(model(x, samples, mode='tensor'))[0]
     outputs = {str(i): y for i, y in enumerate(predicted)}
     return log | gradients | dict(model.named_buffers()) | outputs
 

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 
 class _FoundError(Exception):
@@ -65,6 +65,6 @@ def first_non_finite(
 def _is_finite(values: object) -> bool:
     return all(
         bool(leaf.isfinite().all())
-        for leaf in tree_leaves(values)
+        for leaf in tree_flatten(values)[0]
         if isinstance(leaf, Tensor) and leaf.is_floating_point()
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 
 class Producers(NamedTuple):
@@ -70,7 +70,7 @@ def find_producers(
     finally:
         for handle in handles:
             handle.remove()
-    returned = {_producer_of(leaf) for leaf in tree_leaves(result)}
+    returned = {_producer_of(leaf) for leaf in tree_flatten(result)[0]}
     return Producers(dict(producers), (reads.producers | returned) - {None})
 
 
@@ -84,7 +84,7 @@ class _ReadMode(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         if not self.paused:
-            leaves = tree_leaves((args, kwargs))
+            leaves = tree_flatten((args, kwargs))[0]
             self.producers.update(map(_producer_of, leaves))
         return operator(*args, **(kwargs or {}))
 

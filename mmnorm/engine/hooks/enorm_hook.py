@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from mmnorm.precise.exact_statistics import compute_losses, keep_random_state
 from mmnorm.registry import HOOKS
@@ -155,7 +155,9 @@ def losses(model: nn.Module, batch: object) -> list[Tensor]:
     """Return the losses of a batch, which stays as it is."""
     with keep_random_state():
         result = compute_losses(model, copy.deepcopy(batch))
-    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+    return [
+        leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)
+    ]
 
 
 @torch.no_grad()
