@@ -1,9 +1,11 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +23,14 @@ from .ports import free_port
 from .ranks import Ranks
 
 Main = Callable[..., None]
+TOOLBOXES = re.compile(r'^from mm(cv|det|seg)\b', re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what needs the toolboxes, in make test-torch without them."""
+    if collection_path.suffix != '.py' or find_spec('mmcv'):
+        return None
+    return TOOLBOXES.search(collection_path.read_text()) is not None or None
 
 
 @pytest.fixture(autouse=True)

@@ -139,7 +139,8 @@ def renormalized_coefficients(
     batch_mean, batch_var = batch
     r_max, d_max = limits
     with torch.no_grad():
-        running_mean, running_var = (t.to(batch_var.dtype) for t in running)
+        running_mean = running[0].to(batch_var.dtype)
+        running_var = running[1].to(batch_var.dtype)
         running_rstd = (running_var + eps).rsqrt()
         r = (batch_var + eps).sqrt() * running_rstd
         r = torch.clamp(r, (1 / r_max).to(r), r_max.to(r))

@@ -89,13 +89,13 @@ def meta_coefficients(
         of_batch = batch[0] - center, batch[1]
         shared = mix_moments(shared, of_batch, batch_gate)
     before, grid = 1, mean.shape
-    for gate, size in zip(channel_gates, channel_sizes, strict=True):
+    for i, size in enumerate(channel_sizes):
         # (N, C) -> (N, factors before, this factor, factors behind)
         shape = grid[0], before, size, grid[1] // (before * size)
         shared = tuple(t.reshape(shape) for t in shared)
-        shared = mix_moments(shared, _pooled(*shared), gate)
+        shared = mix_moments(shared, _pooled(*shared), channel_gates[i])
         before *= size
-    shared_mean, shared_var = (t.reshape(grid) for t in shared)
+    shared_mean, shared_var = shared[0].reshape(grid), shared[1].reshape(grid)
     scale = weight * (shared_var + eps).rsqrt()
     return scale, scale * (mean - shared_mean) + bias
 

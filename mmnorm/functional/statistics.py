@@ -72,7 +72,8 @@ def mix_moments(
         share: The share :math:`g` of the other distribution.
     """
     rest = 1 - share
-    mean, var = (rest * t + share * s for t, s in zip(own, other, strict=True))
+    mean = rest * own[0] + share * other[0]
+    var = rest * own[1] + share * other[1]
     return mean, var + share * rest * (own[0] - other[0]).square()
 
 

@@ -287,6 +287,8 @@ def test_exception(name):
 @every_layer
 @pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
 def test_dynamo(name, training):
+    if name == 'BKN predicted' and torch.__version__ < '2.2':
+        pytest.skip('dynamo of torch 2.1 reads no attribute of another layer')
     layer, x = make_layer(name).train(training), make_input((2, CHANNELS, 5))
     torch.compiler.reset()
     whole = not (name in MOVING and training)
