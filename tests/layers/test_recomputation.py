@@ -243,6 +243,8 @@ def test_compiled_checkpoint(name, breaks):
 
     if not breaks and torch.__version__.startswith('2.6.'):
         pytest.xfail('torch 2.6 moves buffers twice in a compiled checkpoint')
+    if not breaks and name.startswith('BRN') and torch.__version__ < '2.6':
+        pytest.xfail('older torch takes moved statistics there')
     layer, x = make_layer(name), make_input((2, CHANNELS, 3, 4))
     actual, expected = step(compiled, layer, x), step(checkpointed, layer, x)
     moves = getattr(layer, 'estimate', False) and layer.sync != 'step'
