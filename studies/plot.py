@@ -41,7 +41,7 @@ def draw(
         ]
         sizes = {cell.images_per_step for cell, _ in filled}
         if len(sizes) > 1:
-            _over_images(ax, filled, interval, metric)
+            _over_images(ax, series, interval, metric)
         else:
             _by_setting(ax, filled, interval, metric)
         ax.set_title(title)
@@ -73,7 +73,7 @@ def _over_images(
         color = line.get_color()
         ax.fill_between(sizes, low, high, alpha=0.2, color=color)
         if [one.cell for one in best] != [one.cell for one in first]:
-            means = [one.values.mean() for one in best]
+            means = [interval(one.values)[0] for one in best]
             ax.plot(sizes, means, '--', marker='.', color=color)
     ax.set_xscale('log', base=2)
     sizes = sorted({cell.images_per_step for cell, _ in series})

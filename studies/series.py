@@ -35,24 +35,26 @@ def over_images(
     """Return two series per label and number of images, if any is trained.
 
     The first has the learning rate that the plan lists first, which is that
-    of the linear rule, and the second the one that is best with seed 0.
+    of the linear rule, also if nobody has trained it yet. The second has the
+    rate that is best with seed 0.
     """
     rates: dict[str, dict[int, list[Series]]] = {}
     for one in series:
-        if np.isfinite(one.values).any():
-            sizes = rates.setdefault(label_of(one.cell), {})
-            sizes.setdefault(one.cell.images_per_step, []).append(one)
-    return {
+        sizes = rates.setdefault(label_of(one.cell), {})
+        sizes.setdefault(one.cell.images_per_step, []).append(one)
+    pairs = {
         label: {
             size: (found[0], max(found, key=_first_run))
             for size, found in sorted(sizes.items())
+            if any(np.isfinite(one.values).any() for one in found)
         }
         for label, sizes in rates.items()
     }
+    return {label: sizes for label, sizes in pairs.items() if sizes}
 
 
 def _first_run(one: Series) -> float:
-    return one.values[np.isfinite(one.values)][0]
+    return next(iter(one.values[np.isfinite(one.values)]), -np.inf)
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:

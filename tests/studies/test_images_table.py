@@ -13,6 +13,8 @@ RUNS = {
     ('BCN', 'default', 1, '0.1'): [64.0, None],
     ('BCN', 'default', 2, '0.2'): [None, None],
     ('BCN', 'none', 2, '0.2'): [70.0, None],
+    ('BN', 'default', 2, '0.2'): [None, None],
+    ('BN', 'default', 2, '0.1'): [55.0, None],
 }
 
 
@@ -35,5 +37,7 @@ def test_first_and_best_rates(module):
         '| GN | rule | 61.0 [60.0, 62.0] | 41.0 [40.0, 42.0] |\n'
         '| GN | best | 61.0 [60.0, 62.0] at 0.1 | 50.0 at 0.1 |\n'
         '| BCN | rule | 64.0 | – |\n'
-        '| BCN | best | 64.0 at 0.1 | – |'
+        '| BCN | best | 64.0 at 0.1 | – |\n'
+        '| BN | rule | – | – |\n'
+        '| BN | best | – | 55.0 at 0.1 |'
     )
