@@ -50,4 +50,5 @@ study: env
 
 test-torch:
 	@tools/dev/create_torch_env.sh "$(TORCH)" $(TORCH_VENV)
-	$(TORCH_VENV)/bin/$(PYTEST) tests/layers tests/distributed tests/functional
+	$(TORCH_VENV)/bin/$(PYTEST) tests/test_torch_names.py tests/layers \
+		tests/distributed tests/functional
