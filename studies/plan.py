@@ -31,6 +31,7 @@ KEYS = {
     'cells': {
         *TABLES,
         'images_per_step',
+        'images_factor',
         'processes',
         'lr_factors',
         'seeds',
@@ -159,6 +160,7 @@ def _cells(path: Path, grid: dict, tables: dict[str, dict]) -> list[Cell]:
                 f'{processes} processes: give a multiple of {processes}'
             )
         entry = tables['tasks'][task]
+        seen = entry['images'] * grid.get('images_factor', 1)
         lr = learning_rate(entry['config'], images) * factor
         cells.append(
             Cell(
@@ -170,7 +172,7 @@ def _cells(path: Path, grid: dict, tables: dict[str, dict]) -> list[Cell]:
                 processes,
                 seed,
                 f'{lr:.6g}',
-                entry['images'] // images,
+                seen // images,
             )
         )
     return cells

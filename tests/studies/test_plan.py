@@ -39,6 +39,7 @@ cells:
     images_per_step: [4]
     processes: [2]
     lr_factors: [0.5]
+    images_factor: 2
 """
 
 
@@ -60,7 +61,7 @@ def test_cells(path):
     assert [cell[2:] for cell in cells] == [
         ('GN4', 'default', 1, 1, 0, '0.001', 1200),
         ('GN4', 'default', 4, 1, 0, '0.004', 300),
-        ('BCN+WS', 'r=0.5', 4, 2, 0, '0.002', 300),
+        ('BCN+WS', 'r=0.5', 4, 2, 0, '0.002', 600),
         ('GN4', 'default', 1, 1, 1, '0.001', 1200),
         ('GN4', 'default', 4, 1, 1, '0.004', 300),
     ]
@@ -116,9 +117,9 @@ def test_config(path, tmp_path):
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.optim_wrapper.optimizer.lr == 0.002
     assert cfg.optim_wrapper.clip_grad.max_norm == 1
-    assert cfg.train_cfg.max_iters == cfg.train_cfg.val_interval == 300
+    assert cfg.train_cfg.max_iters == cfg.train_cfg.val_interval == 600
     warm_up, decay = cfg.param_scheduler
-    assert (warm_up.end, decay.begin, decay.end) == (25, 25, 300)
+    assert (warm_up.end, decay.begin, decay.end) == (50, 50, 600)
     assert cfg.randomness == dict(seed=0)
 
 
