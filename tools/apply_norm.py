@@ -64,7 +64,7 @@ def write(args: argparse.Namespace) -> list[str]:
         fail(f'config {args.base!r} has no model')
     try:
         statements, report = apply_norm(
-            cfg, path.stem, args.norm, args.ws, args.batch_size, args.gpus
+            cfg, base, args.norm, args.ws, args.batch_size, args.gpus
         )
     except ConfigError as error:
         fail(f'config {args.base!r}: {error}')

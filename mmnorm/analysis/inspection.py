@@ -66,9 +66,9 @@ def initialized_model(cfg: Config) -> nn.Module:
         ConfigError: If the model of the config cannot be built.
     """
     model = build_model(cfg)
-    for name, child in model.named_children():
-        part = cfg.model.get(name) or {}
-        init_cfg = part.get('init_cfg') if isinstance(part, dict) else None
+    for child in model.children():
+        # mmseg has put ``pretrained`` of the model into the backbone's.
+        init_cfg = getattr(child, 'init_cfg', None)
         from_file = isinstance(init_cfg, dict) and 'checkpoint' in init_cfg
         if not from_file and hasattr(child, 'init_weights'):
             with _without_log():
@@ -89,10 +89,11 @@ def _optimizer(model: nn.Module, cfg: Config) -> Optimizer | None:
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    # mmengine logs a line per parameter, to standard output.
+    # mmengine logs a line per parameter, to standard output, and a warning
+    # per frozen one.
     logger = MMLogger.get_current_instance()
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:

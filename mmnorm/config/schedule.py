@@ -20,11 +20,13 @@ class Batch(NamedTuple):
         base: Images per step that the schedule of the base is made for.
         gpus: Number of GPUs.
         size: Images per GPU.
+        doubt: Another number that the name of the config says, if any.
     """
 
     base: int | None
     gpus: int | None
     size: int | None
+    doubt: int | None = None
 
     @property
     def images(self) -> int | None:
@@ -39,6 +41,10 @@ def read_batch(
 ) -> Batch:
     """Return how many images per step a config has.
 
+    In a config of a package, such as ``mmdet::rtmdet/...``, the number in the
+    name counts more than ``auto_scale_lr.base_batch_size``. RTMDet trains
+    with 256 images per step, and it inherits a base of 16.
+
     Args:
         cfg: The config.
         name: The name of the config, which may hold both numbers, as in
@@ -47,12 +53,17 @@ def read_batch(
         gpus: Number of GPUs, or None for those of the config.
     """
     images = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
-    if images is None and (named := re.search(r'(\d+)xb(\d+)', name)):
-        images = int(named[1]) * int(named[2])
+    doubt = None
+    if found := re.search(r'(\d+)xb(\d+)[^/]*$', name):
+        named = int(found[1]) * int(found[2])
+        if images is None or '::' in name:
+            images = named
+        elif named != images:
+            doubt = named
     base_size = (cfg.get('train_dataloader') or {}).get('batch_size')
     if gpus is None and images is not None and base_size is not None:
         gpus = max(images // base_size, 1)
-    return Batch(images, gpus, batch_size or base_size)
+    return Batch(images, gpus, batch_size or base_size, doubt)
 
 
 class Schedule(NamedTuple):
@@ -89,14 +100,23 @@ def scale_schedule(cfg: Config, batch: Batch) -> Schedule:
         f'{count(batch.gpus, "GPU")} x {count(batch.size, "image")} = {new}; '
         f'lr {lr:.6g} * {new} / {old} = {scaled}'
     )
+    if batch.doubt:
+        note += f' (or is {lr:.6g} meant for {batch.doubt} images per step?)'
     statements = [(f'{note}.', *loader)]
     if 'auto_scale_lr' in cfg:
         statements.append(('', 'auto_scale_lr', {'base_batch_size': str(new)}))
     steps = (cfg.get('train_cfg') or {}).get('max_iters')
-    if steps is not None and new != old:
+    schedulers = cfg.get('param_scheduler') or []
+    if new == old:
+        pass
+    elif steps is not None:
         equation = f'{steps} * {old} / {new} = {round(steps * old / new)}'
         note += f'; {equation} steps'
         statements += _stretch(cfg, Fraction(old, new), f'Steps: {equation}.')
+    elif any('eta_min' in scheduler for scheduler in schedulers):
+        # Epochs have as many images as before; only the rates change.
+        rates = _schedulers(schedulers, Fraction(1), Fraction(new, old))
+        statements.append(('', 'param_scheduler', rates))
     return Schedule(statements, scaled, note)
 
 
@@ -105,26 +125,33 @@ def count(number: int, noun: str) -> str:
     return f'{number} {noun}{"s" if number > 1 else ""}'
 
 
+def _schedulers(
+    schedulers: list[dict], steps: Fraction, rate: Fraction
+) -> list[dict[str, Source]]:
+    # The schedulers with so many times the steps, and the learning rate.
+    def scaled(key: str, value: object) -> object:
+        if isinstance(value, (list, tuple)):
+            return [scaled(key, member) for member in value]
+        if key == 'eta_min':
+            return float(f'{value * float(rate):.6g}')
+        return round(value * steps) if key in STEPS else value
+
+    return [
+        {k: repr(scaled(k, v)) for k, v in scheduler.items()}
+        for scheduler in schedulers
+    ]
+
+
 def _stretch(cfg: Config, factor: Fraction, comment: str) -> list[Statement]:
     # The schedule in ``factor`` times as many steps.
-    def stretched(key: str, value: object) -> object:
-        if key == 'eta_min':  # a learning rate
-            return float(f'{value / float(factor):.6g}')
-        if isinstance(value, (list, tuple)):
-            return [stretched(key, member) for member in value]
-        return round(value * factor) if key in STEPS else value
-
     def steps(node: dict, *keys: str) -> dict[str, Source]:
         return {k: str(round(node[k] * factor)) for k in keys if k in node}
 
     loop = steps(cfg.train_cfg, 'max_iters', 'val_interval')
-    schedulers = [
-        {k: repr(stretched(k, v)) for k, v in scheduler.items()}
-        for scheduler in cfg.get('param_scheduler') or []
-    ]
+    schedulers = cfg.get('param_scheduler') or []
     statements = [
         (comment, 'train_cfg', loop),
-        ('', 'param_scheduler', schedulers),
+        ('', 'param_scheduler', _schedulers(schedulers, factor, 1 / factor)),
     ]
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if not hook.get('by_epoch', True):

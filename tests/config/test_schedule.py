@@ -6,6 +6,7 @@ from mmnorm.config.schedule import Batch, count, read_batch, scale_schedule
 
 from .test_apply_norm import DEEPLAB, MASK_RCNN, MMDET
 
+RTMDET = MMDET / 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 ITERATIONS = MMDET / 'faster_rcnn/faster-rcnn_r50-caffe_fpn_90k_coco.py'
 
 
@@ -43,12 +44,34 @@ def scale(path, batch_size=None, gpus=None) -> tuple[dict, str | None, str]:
                 auto_scale_lr=dict(base_batch_size=16),
             ),
             (1, None),
-            Batch(16, 8, 1),
+            Batch(16, 8, 1, 8),
         ),
     ],
 )
 def test_batch(name, settings, options, batch):
     assert read_batch(Config(settings), name, *options) == batch
+
+
+def test_the_name_counts_in_a_package():
+    # RTMDet trains with 256 images per step, and inherits a base of 16.
+    cfg = Config(dict(auto_scale_lr=dict(base_batch_size=16)))
+    name = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+    assert read_batch(cfg, name, 2, 1) == Batch(256, 1, 2)
+    assert read_batch(cfg, '4xb2/mine.py', 2, 1) == Batch(16, 1, 2)
+    mine = read_batch(cfg, 'my_8xb32.py', 2, 1)
+    assert mine == Batch(16, 1, 2, doubt=256)
+
+
+def test_epochs_keep_the_smallest_rate_below_the_largest():
+    values, lr, note = scale(RTMDET, 2, 1)
+    assert lr == '0.0005'
+    assert note == (
+        '1 GPU x 2 images = 2; lr 0.004 * 2 / 16 = 0.0005 '
+        '(or is 0.004 meant for 256 images per step?)'
+    )
+    warm_up, decay = values['param_scheduler'][0]
+    assert decay['eta_min'] == '2.5e-05'
+    assert (warm_up['end'], decay['begin']) == ('1000', '150')
 
 
 def test_images_per_step():

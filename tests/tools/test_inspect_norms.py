@@ -9,13 +9,26 @@ TOOL = 'analysis_tools/inspect_norms.py'
 
 
 def test_json_is_all_that_it_prints(tool):
-    options = ('--json', '--cfg-options', 'model.backbone.norm_eval=True')
-    done = tool(TOOL, CONFIG, *options)
-    # mmengine logs a line per parameter, also to standard output.
+    options = (
+        'model.backbone.norm_eval=True',
+        'model.backbone.frozen_stages=1',
+    )
+    done = tool(TOOL, CONFIG, '--json', '--cfg-options', *options)
+    # mmengine logs a line per parameter, also to standard output, and a
+    # warning per frozen one.
     found = json.loads(done.stdout)
     assert len(found['norms']) == 36
     first = found['norms'][0]
     assert (first['name'], first['type']) == ('backbone.bn1', 'BCN')
-    assert first['weight decay'] == 0.0
+    assert found['norms'][-1]['weight decay'] == 0.0
     (mistake,) = found['mistakes']
     assert mistake['key'] == 'model.backbone.norm_eval=False'
+
+
+def test_downloads_no_weights(command):
+    # A model of mmseg names its weights outside of its backbone.
+    ended = command(
+        TOOL, 'mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'
+    )
+    assert ended.status == 0
+    assert '55 in backbone' in ended.out
