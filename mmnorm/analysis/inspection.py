@@ -66,11 +66,13 @@ def initialized_model(cfg: Config) -> nn.Module:
         ConfigError: If the model of the config cannot be built.
     """
     model = build_model(cfg)
+    for module in model.modules():
+        # mmengine would read the file, or download it.
+        init_cfg = getattr(module, 'init_cfg', None)
+        if isinstance(init_cfg, dict) and 'checkpoint' in init_cfg:
+            module.init_cfg = None
     for child in model.children():
-        # mmseg has put ``pretrained`` of the model into the backbone's.
-        init_cfg = getattr(child, 'init_cfg', None)
-        from_file = isinstance(init_cfg, dict) and 'checkpoint' in init_cfg
-        if not from_file and hasattr(child, 'init_weights'):
+        if hasattr(child, 'init_weights'):
             with _without_log():
                 child.init_weights()
     return model

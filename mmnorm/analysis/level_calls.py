@@ -9,7 +9,10 @@ from .norm_states import norms_of
 
 @torch.no_grad()
 def level_calls(model: nn.Module) -> dict[str, int]:
-    """Count the calls of each norm of a dense head, in one forward.
+    """Count the levels that each norm of a dense head sees, in one forward.
+
+    Levels differ in size. A norm may see one level twice: in RTMDet for
+    instances, the convolutions of classes and of boxes are the same.
 
     Args:
         model: A detector with one stage; for other models there are no calls
@@ -18,17 +21,21 @@ def level_calls(model: nn.Module) -> dict[str, int]:
     head = getattr(model, 'bbox_head', None)
     if head is None or not hasattr(model, 'extract_feat'):
         return {}
-    calls: dict[str, int] = {}
     names = {norm: f'bbox_head.{name}' for name, norm in norms_of(head)}
+    if not names:  # heads of transformers, which take more than the pyramid
+        return {}
+    sizes: dict[str, set[torch.Size]] = {}
 
-    def count(module: nn.Module, _: tuple) -> None:
-        calls[names[module]] = calls.get(names[module], 0) + 1
+    def note_size(module: nn.Module, args: tuple) -> None:
+        sizes.setdefault(names[module], set()).add(args[0].shape[2:])
 
-    handles = [norm.register_forward_pre_hook(count) for norm in names]
+    handles = [norm.register_forward_pre_hook(note_size) for norm in names]
     model.eval()
     try:
-        head(model.extract_feat(torch.zeros(1, 3, 128, 128)))
+        # The top of a pyramid with stride 128 has 3 x 3 pixels, which
+        # deformable convolutions of mmcv ask for.
+        head(model.extract_feat(torch.zeros(1, 3, 384, 384)))
     finally:
         for handle in handles:
             handle.remove()
-    return calls
+    return {name: len(found) for name, found in sizes.items()}

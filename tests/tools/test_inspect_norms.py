@@ -3,6 +3,8 @@
 
 import json
 
+import pytest
+
 from tests.paths import CONFIG
 
 TOOL = 'analysis_tools/inspect_norms.py'
@@ -32,3 +34,22 @@ def test_downloads_no_weights(command):
     )
     assert ended.status == 0
     assert '55 in backbone' in ended.out
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        # The head takes queries instead of a pyramid.
+        'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
+        # Classes and boxes have the same convolutions at each level.
+        'mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py',
+        # The pyramid has too few pixels at the top for a small image.
+        'mmdet::ddod/ddod_r50_fpn_1x_coco.py',
+        # The head of the regions starts from a file, too.
+        'mmdet::faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py',
+    ],
+)
+def test_reads_every_kind_of_detector(command, config):
+    ended = command(TOOL, config)
+    assert ended.status == 0
+    assert 'No known mistake.' in ended.out
