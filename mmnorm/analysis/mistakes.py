@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmnorm.checkpoints.convert.weight_standardization import (
     looks_standardized,
 )
-from mmnorm.config.apply_norm import argument, find_parts
+from mmnorm.config.model_parts import argument, find_parts
 from mmnorm.config.registered import registered
 from mmnorm.layers import BCN, ConvWS
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmnorm.config.apply_norm import find_parts
+from mmnorm.config.model_parts import find_parts
 
 from .norm_states import NormState
 

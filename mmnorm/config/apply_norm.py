@@ -2,7 +2,7 @@
 """Decide what a config has to say to put a norm into the model of another."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection
 
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from mmnorm import layers
 
 from .errors import ConfigError
+from .model_parts import argument, default_norm, find_parts, is_layer_norm
 from .registered import registered
 from .schedule import read_batch, scale_schedule
 from .second_activations import OWN
@@ -34,6 +35,7 @@ NORMS = tuple(sorted((*RUNNING, *OF_ONE_IMAGE)))
 LIKE_BN = ('BCN', 'BKN', 'BN', 'BRN', 'SN', 'SSN', 'SyncBN')
 # Hooks that a norm needs.
 HOOKS = {'BKN': 'KalmanHook', 'SSN': 'SparseSwitchHook'}
+OVER_LEVELS = "type='mmnorm.GN', num_groups='auto'"
 WHY_BACKBONE = 'Only the backbone: in published results WS hurt DeepLab heads.'
 
 
@@ -44,6 +46,7 @@ def apply_norm(
     ws: bool = False,
     batch_size: int | None = None,
     gpus: int | None = None,
+    over_levels: Collection[str] = (),
 ) -> tuple[list[Statement], list[str]]:
     """Return the statements of a config that inherits another, and a report.
 
@@ -59,6 +62,8 @@ def apply_norm(
             center their weights in any case.
         batch_size: Images per GPU, or None for those of the config.
         gpus: Number of GPUs, or None for those of the config.
+        over_levels: Parts of the model whose norms serve all levels of a
+            pyramid. They get GN, because the levels differ in statistics.
 
     Raises:
         ConfigError: If no part of the model takes a norm.
@@ -70,10 +75,15 @@ def apply_norm(
         everywhere = norm == 'MABN' or scope != 'mmseg'
         part_conv = conv if everywhere or path == 'backbone' else None
         members = [part] if isinstance(part, dict) else part
-        first, *rest = (_change(m, norm, part_conv, scope) for m in members)
+        own = 'GN' if path in over_levels else norm
+        first, *rest = (_change(m, own, part_conv, scope) for m in members)
         change, note = first
         if any(other != first for other in rest):
             change, note = {}, 'unchanged, because its members differ'
+        if change and own != norm:
+            delete = '_delete_=True, ' if 'norm_cfg' in part else ''
+            change['norm_cfg'] = f'dict({delete}{OVER_LEVELS})'
+            note += ', because it serves all levels of the pyramid'
         report.append(f'{path}: {note}')
         if change:
             changes[path] = change
@@ -115,42 +125,6 @@ def apply_norm(
     return statements, report
 
 
-def find_parts(cfg: dict, prefix: str = '') -> Iterator[tuple[str, dict]]:
-    """Yield the backbone, neck and heads of a model, or lists of them.
-
-    Args:
-        cfg: The model.
-        prefix: The path of the model in a larger model, with a dot.
-    """
-    for key, value in cfg.items():
-        if key not in ('backbone', 'neck') and not key.endswith('_head'):
-            continue
-        path = prefix + key
-        if isinstance(value, dict):
-            inner = list(find_parts(value, f'{path}.'))
-            yield from inner or [(path, value)]
-        elif isinstance(value, (list, tuple)):
-            yield path, value
-
-
-def argument(cls: type, name: str) -> inspect.Parameter | None:
-    """Return an argument of a class, or None if the class refuses it.
-
-    Args:
-        cls: The class. If the class passes other keywords to a base, the
-            arguments of the base count too.
-        name: Name of the argument.
-    """
-    for base in cls.__mro__:
-        if '__init__' in vars(base):
-            taken = inspect.signature(base.__init__).parameters
-            if name in taken:
-                return taken[name]
-            if all(p.kind != p.VAR_KEYWORD for p in taken.values()):
-                return None
-    return None
-
-
 def _change(
     part: dict, norm: str, conv: str | None, scope: str | None
 ) -> tuple[dict[str, Source], str]:
@@ -163,12 +137,12 @@ def _change(
     cls = registered(MODELS, type_, scope)
     if cls is None:
         raise ConfigError(f'model type {type_!r} is in no registry')
-    norm_cfg, norm_eval = argument(cls, 'norm_cfg'), argument(cls, 'norm_eval')
-    if norm_cfg is None:
+    norm_eval = argument(cls, 'norm_eval')
+    if argument(cls, 'norm_cfg') is None:
         return {}, f'unchanged, because {type_} takes no norm_cfg'
-    old = (part.get('norm_cfg', norm_cfg.default) or {}).get('type')
-    if old == 'LN':
-        return {}, f'unchanged, because {type_} normalizes tokens with LN'
+    old = default_norm(part, scope)
+    if old and is_layer_norm(old, part, scope):
+        return {}, f'unchanged, because {type_} normalizes tokens with {old}'
     change, notes = {}, [f'{old or "no norm"} -> mmnorm.{norm}']
     if type_ == 'Shared2FCBBoxHead':  # without convolutions to normalize
         type_ = 'Shared4Conv1FCBBoxHead'
@@ -202,7 +176,7 @@ def _variables(
     values['conv_cfg'] = {'type': repr(f'mmnorm.{conv}')}
     statements = []
     for name, value in values.items():
-        users = [path for path in changes if name in changes[path]]
+        users = [p for p in changes if changes[p].get(name) == name]
         # Where the base has no such key, as in the members of a list,
         # mmengine would hand _delete_ to the layer.
         replaced = [path for path in users if name in parts[path]]
@@ -242,7 +216,7 @@ def _weights(cfg: Config, norm: str, ws: bool) -> str:
         name = backbone.init_cfg.get('checkpoint')
     if name is None:
         return 'the base names no weights'
-    old = (backbone.get('norm_cfg') or {}).get('type', 'BN')
+    old = default_norm(backbone, cfg.get('default_scope')) or 'BN'
     like_bn = norm in LIKE_BN and old in ('BN', 'SyncBN')
     fits = old.split('.')[-1] == norm or like_bn
     lacking = [] if fits else [norm]

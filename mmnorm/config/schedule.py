@@ -9,8 +9,19 @@ from mmengine.config import Config
 
 from .write_config import Source, Statement
 
-# Keys of a scheduler that count steps.
-STEPS = ('begin', 'end', 'milestones', 'step_size', 'T_max')
+# Keys of a loop, a hook or a scheduler that count steps.
+STEPS = (
+    'max_iters',
+    'val_interval',
+    'dynamic_intervals',
+    'interval',
+    'begin',
+    'end',
+    'milestones',
+    'step_size',
+    'T_max',
+    'total_steps',
+)
 
 
 class Batch(NamedTuple):
@@ -106,16 +117,15 @@ def scale_schedule(cfg: Config, batch: Batch) -> Schedule:
     if 'auto_scale_lr' in cfg:
         statements.append(('', 'auto_scale_lr', {'base_batch_size': str(new)}))
     steps = (cfg.get('train_cfg') or {}).get('max_iters')
-    schedulers = cfg.get('param_scheduler') or []
     if new == old:
         pass
     elif steps is not None:
         equation = f'{steps} * {old} / {new} = {round(steps * old / new)}'
         note += f'; {equation} steps'
         statements += _stretch(cfg, Fraction(old, new), f'Steps: {equation}.')
-    elif any('eta_min' in scheduler for scheduler in schedulers):
+    elif any('eta_min' in scheduler for scheduler in _param_scheduler(cfg)):
         # Epochs have as many images as before; only the rates change.
-        rates = _schedulers(schedulers, Fraction(1), Fraction(new, old))
+        rates = _scaled_schedulers(cfg, Fraction(1), Fraction(new, old))
         statements.append(('', 'param_scheduler', rates))
     return Schedule(statements, scaled, note)
 
@@ -125,33 +135,44 @@ def count(number: int, noun: str) -> str:
     return f'{number} {noun}{"s" if number > 1 else ""}'
 
 
-def _schedulers(
-    schedulers: list[dict], steps: Fraction, rate: Fraction
-) -> list[dict[str, Source]]:
-    # The schedulers with so many times the steps, and the learning rate.
-    def scaled(key: str, value: object) -> object:
-        if isinstance(value, (list, tuple)):
-            return [scaled(key, member) for member in value]
-        if key == 'eta_min':
-            return float(f'{value * float(rate):.6g}')
-        return round(value * steps) if key in STEPS else value
+def _param_scheduler(cfg: Config) -> list[dict]:
+    schedulers = cfg.get('param_scheduler') or []
+    return [schedulers] if isinstance(schedulers, dict) else schedulers
 
+
+def _scaled(
+    key: str, value: object, steps: Fraction, rate: Fraction
+) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_scaled(key, member, steps, rate) for member in value]
+    if key == 'eta_min':
+        return float(f'{value * float(rate):.6g}')
+    return round(value * steps) if key in STEPS else value
+
+
+def _scaled_schedulers(
+    cfg: Config, steps: Fraction, rate: Fraction
+) -> list[dict[str, Source]]:
     return [
-        {k: repr(scaled(k, v)) for k, v in scheduler.items()}
-        for scheduler in schedulers
+        {k: repr(_scaled(k, v, steps, rate)) for k, v in scheduler.items()}
+        for scheduler in _param_scheduler(cfg)
     ]
 
 
 def _stretch(cfg: Config, factor: Fraction, comment: str) -> list[Statement]:
     # The schedule in ``factor`` times as many steps.
     def steps(node: dict, *keys: str) -> dict[str, Source]:
-        return {k: str(round(node[k] * factor)) for k in keys if k in node}
+        return {
+            k: repr(_scaled(k, node[k], factor, 1 / factor))
+            for k in keys
+            if k in node
+        }
 
-    loop = steps(cfg.train_cfg, 'max_iters', 'val_interval')
-    schedulers = cfg.get('param_scheduler') or []
+    keys = 'max_iters', 'val_interval', 'dynamic_intervals'
+    schedulers = _scaled_schedulers(cfg, factor, 1 / factor)
     statements = [
-        (comment, 'train_cfg', loop),
-        ('', 'param_scheduler', _schedulers(schedulers, factor, 1 / factor)),
+        (comment, 'train_cfg', steps(cfg.train_cfg, *keys)),
+        ('', 'param_scheduler', schedulers),
     ]
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if not hook.get('by_epoch', True):

@@ -16,8 +16,9 @@ from mmdet.models import (
 from mmengine.config import Config
 from mmseg.models import DepthwiseSeparableASPPHead
 
-from mmnorm.config.apply_norm import apply_norm, argument, find_parts
+from mmnorm.config.apply_norm import apply_norm
 from mmnorm.config.errors import ConfigError
+from mmnorm.config.model_parts import argument, find_parts
 
 MMDET = Path(mmdet.__file__).parent / '.mim/configs'
 MMSEG = Path(mmseg.__file__).parent / '.mim/configs'
@@ -207,3 +208,23 @@ def test_models_that_take_no_norm(model, why):
     cfg = Config(dict(default_scope='mmdet', model=model))
     with pytest.raises(ConfigError, match=why):
         apply_norm(cfg, 'config', 'BCN')
+
+
+def test_layer_norms_stay():
+    path = MMDET / (
+        'convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'
+    )
+    values, report = decide(path, 'BCN')
+    assert 'backbone' not in values['model']
+    assert report[0] == (
+        'backbone: unchanged, because mmpretrain.ConvNeXt normalizes tokens '
+        'with LN2d'
+    )
+    assert report[-1] == 'weights: unchanged'
+
+
+def test_keywords_of_a_head_are_no_part():
+    path = MMDET / 'solov2/solov2_r50_fpn_1x_coco.py'
+    assert 'mask_feature_head' in Config.fromfile(path).model.mask_head
+    values, _ = decide(path, 'BCN')
+    assert values['model'].keys() == {'backbone', 'neck', 'mask_head'}

@@ -7,6 +7,7 @@ from mmnorm.config.schedule import Batch, count, read_batch, scale_schedule
 from .test_apply_norm import DEEPLAB, MASK_RCNN, MMDET
 
 RTMDET = MMDET / 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+MASK2FORMER = MMDET / 'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
 ITERATIONS = MMDET / 'faster_rcnn/faster-rcnn_r50-caffe_fpn_90k_coco.py'
 
 
@@ -146,3 +147,16 @@ def test_unknown_batch_size_leaves_the_learning_rate():
     assert schedule.lr is None
     assert schedule.note == 'the base has no batch size to scale lr from'
     assert scale_schedule(cfg, Batch(None, 1, 2)).statements == []
+
+
+def test_one_scheduler_and_intervals_that_change():
+    # The scheduler of this config is no list.
+    values, _, note = scale(MASK2FORMER, 1, 8)
+    assert note.endswith('368750 * 16 / 8 = 737500 steps')
+    assert values['train_cfg'][0] == {
+        'max_iters': '737500',
+        'val_interval': '10000',
+        'dynamic_intervals': '[[730002, 737500]]',
+    }
+    (decay,) = values['param_scheduler'][0]
+    assert decay['milestones'] == '[655556, 710184]'

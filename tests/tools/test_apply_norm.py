@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmnorm import BCN, GN, MABN, SN, ConvWC, ConvWS, SyncBN, layers
+from mmnorm.analysis.inspection import inspect_norms
 from mmnorm.config.apply_norm import NORMS
 from tests.config.test_apply_norm import DEEPLAB, MASK_RCNN, MMDET, MMSEG
 from tests.paths import ROOT
@@ -102,20 +103,24 @@ def count(module: nn.Module, kinds: type | tuple) -> int:
 def test_norm_everywhere(succeeds, out, base, norm):
     report = succeeds(TOOL, base, out, '--norm', norm)
     cfg, model = build(out)
-    layer, counts = LAYERS[norm], PARTS[base]
+    counts = PARTS[base]
+    # The head of one stage serves all levels of the pyramid.
+    norms = {path: 'GN' if path == 'bbox_head' else norm for path in counts}
     for path, number in counts.items():
+        layer = LAYERS[norms[path]]
         assert count(model.get_submodule(path), layer) == number, path
-        assert f'{number} in {path}' in report
+        listed = number if norms[path] == norm else 0
+        assert f'{listed} in {path}' in report
     # There is no other norm, but the child of BCN is a batch norm.
     kinds = (_BatchNorm, _InstanceNorm, nn.GroupNorm)
-    inner = 2 if norm == 'BCN' else 1
-    assert count(model, kinds) == inner * sum(counts.values())
+    inner = sum(counts[path] for path in counts if norms[path] == 'BCN')
+    assert count(model, kinds) == sum(counts.values()) + inner
     assert count(model, ConvWS) == 0
     # Nothing of the norm of the base stays.
-    expected = dict(type=f'mmnorm.{norm}')
-    if norm in ('BCN', 'GN'):
-        expected['num_groups'] = 'auto'
     for path in counts:
+        expected = dict(type=f'mmnorm.{norms[path]}')
+        if norms[path] in ('BCN', 'GN'):
+            expected['num_groups'] = 'auto'
         part = cfg.model
         for key in path.split('.'):
             part = part[key]
@@ -257,3 +262,20 @@ def test_defect_keeps_its_traceback(command, out, monkeypatch):
     monkeypatch.setattr(GN, '__init__', fail)
     with pytest.raises(RuntimeError, match='a defect'):
         command(TOOL, MASK_RCNN, out, '--norm', 'GN')
+
+
+def test_head_of_all_levels_gets_gn(succeeds, out):
+    base = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+    report = succeeds(TOOL, base, out, '--norm', 'BCN')
+    assert 'mmnorm.GN, because it serves all levels of the pyramid' in report
+    cfg, model = build(out)
+    assert inspect_norms(model, cfg).mistakes == []
+
+
+def test_norms_of_each_level(succeeds, out):
+    base = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+    options = ('--batch-size', 2, '--gpus', 1)
+    report = succeeds(TOOL, base, out, '--norm', 'BCN', *options)
+    assert '12 in bbox_head' in report
+    # auto_scale_lr of the base says 16 images per step.
+    assert 'lr 0.004 * 2 / 256 = 3.125e-05' in report

@@ -5,9 +5,9 @@ from mmengine.config import Config
 from torch import nn
 
 from mmnorm.analysis.norm_states import norms_of, num_channels
-from mmnorm.config.apply_norm import find_parts
 from mmnorm.config.build_model import build_model
 from mmnorm.config.errors import ConfigError
+from mmnorm.config.model_parts import find_parts
 
 from .variants import Variant
 
