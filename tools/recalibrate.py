@@ -87,6 +87,8 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args)
     cfg.load_from = args.checkpoint
+    # A config that a resumed training has written says resume=True.
+    cfg.resume = False
     error = argument_error(args) or run_error(cfg, KEYS, ('train',))
     if error is not None:
         fail(error)

@@ -98,7 +98,10 @@ class FoldHook(Hook):
         if chosen := Counter(deploy_chosen(inner).values()):
             counts = ', '.join(f'{n} {t}' for t, n in sorted(chosen.items()))
             runner.logger.info(f'the layers SSN have become {counts}')
-        folds = fold(inner, **data, mode='tensor')
+        # Heads of mmseg such as that of Mask2Former only take part in the
+        # prediction; a detector may predict nothing, and skip its masks.
+        mode = 'predict' if hasattr(inner, 'decode_head') else 'tensor'
+        folds = fold(inner, **data, mode=mode)
         reasons = Counter(folds.kept.values()).items()
         kept = '; '.join(
             f'{count} since {reason}' for reason, count in reasons
@@ -150,6 +153,8 @@ def main() -> None:
         fail('--fold needs constant statistics: leave out --image-share')
     cfg = read_config(args)
     cfg.load_from = args.checkpoint
+    # A config that a resumed training has written says resume=True.
+    cfg.resume = False
     error = run_error(cfg, KEYS, ('test',))
     if error := error or checkpoint_error(args.checkpoint):
         fail(error)
@@ -157,6 +162,13 @@ def main() -> None:
         draw_predictions(cfg, args)
     if args.tta:
         augment(cfg, args)
+    if args.fold:
+        # A norm that computes its activation cannot be folded.
+        cfg.custom_hooks = [
+            hook
+            for hook in cfg.get('custom_hooks') or []
+            if hook['type'] != 'mmnorm.FuseNormActHook'
+        ]
     try:
         with config_errors():
             test(cfg, args)

@@ -1,7 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Let norms compute the activations that follow them."""
 
-from types import MethodType
+from functools import partial
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -44,7 +44,8 @@ def fuse_norm_act(model: nn.Module) -> int:
         )
         # An instance with its own forward is fused, or changed by a user.
         if forward and 'forward' not in vars(module) and supports(module):
-            module.forward = MethodType(forward, module)
+            # A partial, unlike a method, can be pickled.
+            module.forward = partial(forward, module)
             num_fused += 1
     return num_fused
 
@@ -53,6 +54,13 @@ def _is_pair(norm: nn.Module, activation: nn.Module) -> bool:
     return isinstance(norm, FUSED) and isinstance(
         activation, (nn.ReLU, nn.LeakyReLU, nn.SiLU)
     )
+
+
+def _apply(norm: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
+    # ``fold`` may have replaced the norm since.
+    if _is_pair(norm, activation):
+        return norm(x, activation)
+    return activation(norm(x))
 
 
 def _supports_sequential(self: nn.Sequential) -> bool:
@@ -89,7 +97,7 @@ def _conv_module(
         return type(self).forward(self, x, activate, norm)
     if self.with_explicit_padding:
         x = self.padding_layer(x)
-    return self.norm(self.conv(x), self.activate)
+    return _apply(self.norm, self.activate, self.conv(x))
 
 
 def _supports_block(self: nn.Module) -> bool:
@@ -99,9 +107,9 @@ def _supports_block(self: nn.Module) -> bool:
 
 def _block(self: nn.Module, x: Tensor) -> Tensor:
     def add_branch(x: Tensor) -> Tensor:
-        branch = self.norm1(self.conv1(x), self.relu)
+        branch = _apply(self.norm1, self.relu, self.conv1(x))
         if hasattr(self, 'conv3'):
-            branch = self.norm2(self.conv2(branch), self.relu)
+            branch = _apply(self.norm2, self.relu, self.conv2(branch))
             branch = self.norm3(self.conv3(branch))
         else:
             branch = self.norm2(self.conv2(branch))
@@ -119,7 +127,7 @@ def _supports_resnet(self: nn.Module) -> bool:
 
 
 def _resnet(self: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
-    x = self.maxpool(self.norm1(self.conv1(x), self.relu))
+    x = self.maxpool(_apply(self.norm1, self.relu, self.conv1(x)))
     stages = []
     for name in self.res_layers:
         x = getattr(self, name)(x)

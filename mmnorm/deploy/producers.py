@@ -2,6 +2,8 @@
 """Find the module that produces the input of a module, from one run."""
 
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -32,7 +34,9 @@ def find_producers(
     The names and the order of modules do not tell what a ``forward`` does,
     but the tensors do. A read is found if it passes through torch's
     dispatcher, as with all operators of torch. Operators of mmcv such as
-    RoIAlign read the memory themselves, so their reads are not found.
+    RoIAlign read the memory themselves, so their reads are not found. What
+    the model returns is read: tensors in lists, tuples, dicts and data
+    classes, but not in objects of other classes.
 
     Args:
         model: The model.
@@ -43,9 +47,12 @@ def find_producers(
     reads = _ReadMode()
     producers = defaultdict(set)
 
-    def before_consumer(module: nn.Module, inputs: tuple) -> None:
-        x, *more = inputs
-        producers[module].add(None if more else _producer_of(x))
+    def before_consumer(
+        module: nn.Module, inputs: tuple, keywords: dict
+    ) -> None:
+        # nn.Identity, which replaces a folded norm, takes one input.
+        alone = len(inputs) == 1 and not keywords
+        producers[module].add(_producer_of(inputs[0]) if alone else None)
         reads.paused = True
 
     def after_consumer(module: nn.Module, inputs: tuple, _: Tensor) -> None:
@@ -60,7 +67,9 @@ def find_producers(
     try:
         for module in consumers:
             handles += [
-                module.register_forward_pre_hook(before_consumer),
+                module.register_forward_pre_hook(
+                    before_consumer, with_kwargs=True
+                ),
                 module.register_forward_hook(after_consumer),
             ]
         for module in model.modules():
@@ -70,7 +79,7 @@ def find_producers(
     finally:
         for handle in handles:
             handle.remove()
-    returned = {_producer_of(leaf) for leaf in tree_flatten(result)[0]}
+    returned = set(map(_producer_of, _leaves(result)))
     return Producers(dict(producers), (reads.producers | returned) - {None})
 
 
@@ -87,6 +96,14 @@ class _ReadMode(TorchDispatchMode):
             leaves = tree_flatten((args, kwargs))[0]
             self.producers.update(map(_producer_of, leaves))
         return operator(*args, **(kwargs or {}))
+
+
+def _leaves(value: object) -> Iterator[object]:
+    for leaf in tree_flatten(value)[0]:
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            yield from _leaves(vars(leaf))
+        else:
+            yield leaf
 
 
 def _producer_of(value: object) -> nn.Module | None:

@@ -40,12 +40,14 @@ def group_whitening(
             f'expected an input of shape (N, C, *), got {tuple(x.shape)}'
         )
     num_values = math.prod(x.shape[1:]) // num_groups
-    # Autocast would run the products of matrices in half precision.
-    with torch.autocast(x.device.type, enabled=False):
+    # Autocast would run the products of matrices in half precision. The
+    # device meta has no autocast.
+    device = 'cpu' if x.is_meta else x.device.type
+    with torch.autocast(device, enabled=False):
         # (N, C, *) -> (N, G, C / G * pixels)
         z = x.to(wide(x.dtype)).reshape(x.shape[0], num_groups, num_values)
         z = z - z.mean(2, keepdim=True)
-        covariance = z @ z.mT / max(num_values, 1)
+        covariance = z @ z.transpose(1, 2) / max(num_values, 1)
         z = inverse_root(covariance, num_iterations, eps) @ z
     z = z.reshape(x.shape)
     y = torch.addcmul(over(x, bias), z, over(x, weight))

@@ -130,11 +130,14 @@ def update_statistics(
             ):
                 moved = (running + momentum * (new - running)).to(running)
                 running.copy_(torch.where(valid, moved, running))
+    dtype = wide(running_mean.dtype)
     if kind == 'estimated':
         # Copies, because the next forward moves the originals, and it may
         # come before the backward of this one.
-        return running_mean.clone(), running_var.clone()
-    dtype = wide(running_mean.dtype)
+        return tuple(
+            running.to(dtype, copy=True)
+            for running in (running_mean, running_var)
+        )
     return (
         torch.where(enough, mean.to(dtype), running_mean.to(dtype)),
         torch.where(enough, var.to(dtype), running_var.to(dtype)),

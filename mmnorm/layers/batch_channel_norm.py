@@ -205,6 +205,10 @@ class BCN(nn.GroupNorm):
         estimate = self.base_batch_size, self.estimate_grad, self.grad_share
         return 'estimated', group_size, Estimate(*estimate)
 
+    def __getstate__(self) -> dict:
+        # No StepSync reduces the sums of a copy.
+        return {**vars(self), 'step_sums': None}
+
     def start_steps(self) -> None:
         """Allocate the sums that :class:`mmnorm.StepSync` reduces."""
         size = 2 * self.num_channels + 2

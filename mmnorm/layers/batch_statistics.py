@@ -13,6 +13,7 @@ from mmnorm.functional.statistics import (
     update_statistics,
     with_gradient_of,
 )
+from mmnorm.functional.torch_ops import wide
 
 from .recomputation import Call, recall, record
 
@@ -66,7 +67,7 @@ def batch_statistics(
           gradient of each image.
     """
     if not stats.training:
-        return stats.running_mean, stats.running_var
+        return _wide(stats)
     estimated = kind == 'estimated'
     constant = estimated and estimate.gradient != 'batch'
     with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
@@ -80,7 +81,7 @@ def batch_statistics(
                 None if first is None else first.total,
             )
         if first is not None and estimated:
-            result = first.running_mean, first.running_var
+            result = _wide(first)
         else:
             running = stats if first is None else first
             result = update_statistics(
@@ -134,9 +135,8 @@ def keep_for_step(
         step_sums += sums.detach()
         first = _call(sums, stats)
         record(stats, lambda: first)
-    result = first.running_mean, first.running_var
     return _with_gradient(
-        result, estimate, (mean, var), num_pixels, sums, stats.eps
+        _wide(first), estimate, (mean, var), num_pixels, sums, stats.eps
     )
 
 
@@ -157,6 +157,12 @@ def _with_gradient(
         *batch, count = moments_of(sums)
         share = share * (count > 1).to(planes[0].dtype)
     return with_gradient_of(batch, estimates, eps, share)
+
+
+def _wide(running: nn.Module | Call) -> tuple[Tensor, Tensor]:
+    # A variance of 1e-6 has an inverse that is inf in float16.
+    dtype = wide(running.running_mean.dtype)
+    return running.running_mean.to(dtype), running.running_var.to(dtype)
 
 
 def _call(total: Tensor, stats: nn.Module) -> Call:

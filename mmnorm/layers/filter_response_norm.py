@@ -74,8 +74,9 @@ class FRN(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         y = normalize(x, self.coefficients)
-        tau = self.tau.to(y.dtype).view(-1, *[1] * (x.dim() - 2))
-        return torch.maximum(y, tau)
+        # The gradient of tau is a sum over all pixels.
+        tau = self.tau.view(-1, *[1] * (x.dim() - 2))
+        return torch.maximum(y, tau).to(y.dtype)
 
     def extra_repr(self) -> str:
         learn_eps = self.learned_eps is not None

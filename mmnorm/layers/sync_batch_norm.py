@@ -122,6 +122,8 @@ class SyncBN(_BatchNorm):
         return (
             torch_ops.supports_native(x)
             and ops_for(x) is torch_ops
+            # The operator rounds its moments to the type of the weights.
+            and self.weight.dtype == torch_ops.wide(x.dtype)
             and (x.is_contiguous() or num_values <= native_ops.PIXELS)
             and num_values > 1
             and self.momentum is not None

@@ -1,6 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Norms that cannot be folded stay, and the reason is reported."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from mmcv.ops import DeformConv2dPack
 from torch import nn
 
 from mmnorm import BCN, GN, SN, SyncBN
+from mmnorm.deploy.fold import fold
 
 from .networks import C, Net, assert_folds, conv, images, make
 
@@ -40,6 +43,21 @@ def in_between(self, x):
 def returned(self, x):
     x = self.conv(x)
     return x, self.norm(x)
+
+
+@dataclass
+class Output:
+    raw: torch.Tensor
+    normalized: torch.Tensor
+
+
+def returned_in_a_data_class(self, x):
+    x = self.conv(x)
+    return Output(x, self.norm(x))
+
+
+def by_keyword(self, x):
+    return self.norm(input=self.conv(x))
 
 
 def once_without_norm(self, x):
@@ -103,6 +121,11 @@ KEPT = {
         changed_between,
         dict(conv=conv(), norm=BCN(C, 4)),
         'the output of conv is used elsewhere, too',
+    ),
+    'by keyword': (
+        by_keyword,
+        dict(conv=conv(), norm=nn.BatchNorm2d(C)),
+        'its input is not the output of a single module',
     ),
     'returned': (
         returned,
@@ -204,6 +227,12 @@ def test_kept_norms(case):
     assert not folds.folded
     assert folds.kept['norm'] == reason
     assert type(folded.norm) is type(modules['norm'])
+
+
+def test_returned_in_a_data_class():
+    modules = dict(conv=conv(), norm=nn.BatchNorm2d(C))
+    folds = fold(Net(returned_in_a_data_class, **modules).eval(), images())
+    assert folds.kept == {'norm': 'the output of conv is used elsewhere, too'}
 
 
 def test_efficient_conv_module_of_mmcv():

@@ -2,11 +2,13 @@
 """Fused activations do not change the results of a network."""
 
 import copy
+import pickle
 
 import pytest
 import torch
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvModule, fuse_conv_bn
 from mmdet.models.backbones import ResNet, ResNetV1d
+from mmdet.models.backbones.resnet import Bottleneck
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
@@ -14,7 +16,8 @@ from mmengine.runner import Runner
 from mmseg.models.backbones import ResNetV1c
 from torch import nn
 
-from mmnorm import SN, fuse_norm_act
+from mmnorm import SN, SyncBN, fuse_norm_act
+from mmnorm.deploy.fold import fold
 from tests.layers.cases import (
     IS_ACTIVATION,
     LAYERS,
@@ -148,6 +151,32 @@ def test_sequential_with_more_than_a_pair():
     fused, x = copy.deepcopy(module), torch.randn(2, 4, 3, 3)
     assert fuse_norm_act(fused) == 1
     torch.testing.assert_close(fused(x), module(x))
+
+
+def test_fused_network_can_be_pickled():
+    fused, x = nn.Sequential(SN(4), nn.ReLU()), torch.randn(2, 4, 3, 3)
+    assert fuse_norm_act(fused) == 1
+    loaded = pickle.loads(pickle.dumps(fused))
+    torch.testing.assert_close(loaded(x), fused(x), rtol=0, atol=0)
+    for network in (loaded, copy.deepcopy(fused)):
+        assert network.forward.args == (network,)
+
+
+def test_norms_that_fold_has_replaced():
+    # SSN may choose another norm in each layer of a block.
+    block = Bottleneck(64, 16, norm_cfg=dict(type='mmnorm.SN')).eval()
+    block.add_module(block.norm2_name, SyncBN(16).eval())
+    x = torch.randn(2, 64, 5, 5)
+    expected = block(x)
+    assert fold(block, x).folded
+    assert isinstance(block.norm2, nn.Identity)
+    assert fuse_norm_act(block) == 1
+    torch.testing.assert_close(block(x), expected)
+    module = ConvModule(4, 4, 1, norm_cfg=dict(type='mmnorm.SyncBN')).eval()
+    x = torch.randn(2, 4, 3, 3)
+    expected = module(x)
+    assert fuse_norm_act(module) == 1
+    torch.testing.assert_close(fuse_conv_bn(module)(x), expected)
 
 
 class Network(BaseModel):

@@ -2,6 +2,7 @@
 """One all-reduce per update serves the estimates of a whole network."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -28,6 +29,18 @@ def build(sync: bool | str, **options) -> nn.Sequential:
 
 def copy_estimates(network: nn.Module) -> dict[str, torch.Tensor]:
     return copy.deepcopy(dict(network.named_buffers()))
+
+
+@pytest.mark.parametrize(
+    'copied', [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))]
+)
+def test_copy_needs_a_synchronization_of_its_own(copied):
+    network = build('step')
+    StepSync(network)
+    x = make_input((1, 3, 6, 5)).detach()
+    with pytest.raises(RuntimeError, match='moves no estimate by itself'):
+        copied(network)(x)
+    network(x)
 
 
 def check_estimates_of_first_layer(rank: int) -> bool:

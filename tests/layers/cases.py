@@ -32,9 +32,16 @@ from tests import reference
 CHANNELS = 8
 
 
+class StepBCN(BCN):
+    """A BCN whose copies keep their sums, to compare a step of both."""
+
+    def __getstate__(self) -> dict:
+        return vars(self)
+
+
 def make_step_bcn(num_features: int, **options) -> BCN:
     """Return a layer as :class:`mmnorm.StepSync` prepares it."""
-    layer = BCN(num_features, 4, sync='step', **options)
+    layer = StepBCN(num_features, 4, sync='step', **options)
     layer.start_steps()
     return layer
 

@@ -164,6 +164,25 @@ def test_half_precision(name, dtype, half_parameters):
 
 
 @every_layer
+@pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+def test_half_parameters_of_quiet_and_of_loud_channels(name, training):
+    # The inverse of a small variance and a large variance are inf in float16.
+    layer = make_layer(name).float().half().train(training)
+    x = make_input((2, CHANNELS, 6, 5)).detach().half()
+    x[:, 0] *= 2e-3
+    # MABN keeps mean squares, and 65504 is the largest number of float16.
+    loud = 60 if name == 'MABN moving' else 200
+    x[:, 1] *= loud if training else 1
+    for key, buffer in layer.named_buffers():
+        if key.endswith('running_var'):
+            buffer[0] = 0
+    expected = copy.deepcopy(layer).float()(x.float())
+    torch.testing.assert_close(
+        layer(x).float(), expected, rtol=2e-2, atol=3e-2
+    )
+
+
+@every_layer
 def test_autocast(name):
     layer, x = make_layer(name).float(), make_input((2, CHANNELS, 6, 5))
     x = x.detach().bfloat16()
@@ -297,3 +316,10 @@ def test_dynamo(name, training):
         return torch.compile(layer, backend='aot_eager', fullgraph=whole)(x)
 
     assert_same(run(layer, call_compiled, x), run(layer, call, x))
+
+
+@every_layer
+def test_meta_device(name):
+    layer = make_layer(name).to('meta')
+    x = torch.empty(2, CHANNELS, 6, 5, dtype=torch.float64, device='meta')
+    assert layer.eval()(x).shape == x.shape

@@ -24,3 +24,12 @@ def test_one_pixel_keeps_its_size_with_a_learned_eps():
 def test_checkpoint_of_timm_loads():
     state = {key: torch.rand(8) for key in ('weight', 'bias', 'tau')}
     FRN(8).load_state_dict(state)
+
+
+def test_gradient_of_tau_is_a_sum_in_float32():
+    layer = FRN(2)
+    x = (-torch.rand(1, 2, 300, 300) - 1).half()
+    y = layer(x)
+    assert y.dtype == torch.float16
+    y.backward(torch.ones_like(y))
+    assert layer.tau.grad.tolist() == [90000, 90000]
