@@ -11,6 +11,7 @@ import pickle
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.utils import digit_version
 
 # Since 2.6, torch.load unpickles only the names that it knows, and can be
@@ -18,18 +19,24 @@ from mmengine.utils import digit_version
 TORCH_IS_SAFE = digit_version(torch.__version__) >= digit_version('2.6')
 
 
-def method_of_history_buffer(owner: type, name: str) -> object:
-    """Return a method of ``HistoryBuffer``, in place of ``getattr``.
+def method_of_mmengine(owner: type, name: str) -> object:
+    """Return a method that checkpoints hold, in place of ``getattr``.
 
     ``HistoryBuffer`` pickles its own methods as ``getattr(HistoryBuffer,
-    name)``. This function stands under the name of ``getattr``, but answers
-    for that class and its own methods only.
+    name)``, and the scheduler ``OneCycleLR`` pickles its formula so. This
+    function stands under the name of ``getattr``, but answers for these two
+    classes only.
 
     Raises:
         UnpicklingError: If anything else is asked for.
     """
-    if owner is not HistoryBuffer or name not in vars(HistoryBuffer):
-        owner = getattr(owner, '__qualname__', type(owner).__qualname__)
+    known = {
+        HistoryBuffer: vars(HistoryBuffer),
+        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+    }
+    is_class = isinstance(owner, type)
+    if not is_class or name not in known.get(owner, ()):
+        owner = owner.__qualname__ if is_class else type(owner).__qualname__
         raise pickle.UnpicklingError(
             f'GLOBAL {owner}.{name} is in no checkpoint of mmengine: do not '
             'trust this file'
@@ -58,5 +65,8 @@ NUMPY_GLOBALS = {
 }
 MMENGINE_GLOBALS = NUMPY_GLOBALS | {
     'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-    'builtins.getattr': method_of_history_buffer,
+    'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': (
+        OneCycleParamScheduler
+    ),
+    'builtins.getattr': method_of_mmengine,
 }

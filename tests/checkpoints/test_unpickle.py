@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OneCycleLR
 
 import mmnorm  # noqa: F401  lets torch load checkpoints of mmengine
 from mmnorm.checkpoints import read_checkpoint, unpickle
@@ -68,7 +69,10 @@ def to_bytes(content: object, zipped: bool) -> bytes:
 
 def checkpoint_of_mmengine() -> dict:
     linear = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(linear.parameters(), 0.1)
+    scheduler = OneCycleLR(optimizer, eta_max=0.1, total_steps=8)
     return {
+        'param_schedulers': [scheduler.state_dict()],
         'state_dict': linear.state_dict(),
         'parameter': linear.weight,
         'half': torch.ones(2).half(),
@@ -89,6 +93,8 @@ def test_checkpoint_of_mmengine(tmp_path, any_torch, zipped, mmap):
     assert loaded['parameter'].equal(content['parameter'])
     assert loaded['half'].dtype is torch.float16
     assert loaded['history'].mean() == 1.5
+    (scheduler,) = loaded['param_schedulers']
+    assert scheduler['anneal_func'](0.0, 1.0, 0.5) == 0.5
     assert loaded['meta'] == {'seed': 3, 'when': 0.5}
 
 
