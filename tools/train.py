@@ -96,8 +96,13 @@ def main() -> None:
     if args.auto_scale_lr:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        latest = args.resume
+        if args.resume == 'auto':
+            latest = find_latest_checkpoint(cfg.work_dir)
+        # Without a checkpoint yet, the training starts as the config says.
+        cfg.resume = latest is not None
+        if cfg.resume:
+            cfg.load_from = latest
 
     start = cfg.get('load_from')
     if cfg.get('resume') and start is None:

@@ -7,10 +7,6 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 
-class _FoundError(Exception):
-    """Ends the forward at the layer that was looked for."""
-
-
 def first_non_finite(
     model: nn.Module, forward: Callable[[], object]
 ) -> str | None:
@@ -43,9 +39,8 @@ def first_non_finite(
     def check(name: str) -> Callable:
         def hook(module: nn.Module, args: tuple, output: object) -> None:
             for kind, values in (('input', args), ('output', output)):
-                if not _is_finite(values):
+                if not found and not _is_finite(values):
                     found.append(f'the {kind} of {name!r}')
-                    raise _FoundError
 
         return hook
 
@@ -53,9 +48,12 @@ def first_non_finite(
         if name:
             handles.append(module.register_forward_hook(check(name)))
     try:
+        # The forward runs to its end: norms of other processes wait for it.
         forward()
-    except _FoundError:
-        pass
+    except Exception:
+        # Code behind the layer may refuse such numbers.
+        if not found:
+            raise
     finally:
         for handle in handles:
             handle.remove()

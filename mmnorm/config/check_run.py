@@ -35,9 +35,11 @@ def _data_error(cfg: Config, splits: tuple[str, ...]) -> str | None:
     for split in splits:
         for dataset in _datasets(cfg.get(f'{split}_dataloader')):
             root = dataset.get('data_root') or ''
+            if _is_remote(dataset):
+                continue
             if not dataset.get('ann_file'):
                 # Some data sets list their images themselves.
-                if root and '://' not in root and not Path(root).is_dir():
+                if root and not Path(root).is_dir():
                     return (
                         f'{split}_dataloader.dataset.data_root: {root!r} is '
                         'not a folder: prepare the dataset, or set data_root '
@@ -59,6 +61,12 @@ def _data_error(cfg: Config, splits: tuple[str, ...]) -> str | None:
                     'the file again'
                 )
     return None
+
+
+def _is_remote(dataset: dict) -> bool:
+    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
+    names = dataset.get('data_root'), dataset.get('ann_file')
+    return backend != 'local' or any('://' in (name or '') for name in names)
 
 
 def _datasets(node: object) -> Iterator[dict]:

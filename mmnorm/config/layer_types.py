@@ -31,10 +31,10 @@ def layer_type_error(cfg: Config) -> str | None:
             ``act_norm_cfg``.
     """
     scope = cfg.get('default_scope')
-    for key, name, inner_scope in _types(cfg.get('model'), 'model', scope):
-        if registered(MODELS, name, inner_scope) is None:
+    for key, name, scopes in _types(cfg.get('model'), 'model', (scope,)):
+        if all(registered(MODELS, name, scope) is None for scope in scopes):
             layer = next(LAYERS[end] for end in LAYERS if key.endswith(end))
-            names = _layer_names(layer, inner_scope)
+            names = _layer_names(layer, scopes[0])
             return (
                 f'{key}.type={name!r} is not the name of a registered '
                 f'{layer}: set it to a name such as {nearest(name, names)}'
@@ -43,19 +43,23 @@ def layer_type_error(cfg: Config) -> str | None:
 
 
 def _types(
-    node: object, path: str, scope: str | None
-) -> Iterator[tuple[str, str, str | None]]:
-    # Yields the key of each layer, its type, and the scope of the type.
+    node: object, path: str, scopes: tuple[str | None, ...]
+) -> Iterator[tuple[str, str, tuple[str | None, ...]]]:
+    # Yields the key of each layer, its type, and the scopes of the type.
     if isinstance(node, (list, tuple)):
         node = dict(enumerate(node))
     if not isinstance(node, dict):
         return
-    scope = node.get('_scope_', scope)
+    if '_scope_' in node:
+        scopes = (node['_scope_'],)
     name = node.get('type')
-    if path.endswith(tuple(LAYERS)) and isinstance(name, str):
-        yield path, name, scope
+    if isinstance(name, str):
+        if path.endswith(tuple(LAYERS)):
+            yield path, name, scopes
+        elif '.' in name:  # mmpretrain.ConvNeXt looks in mmpretrain, too
+            scopes = (*scopes, name.rpartition('.')[0])
     for key, value in node.items():
-        yield from _types(value, f'{path}.{key}', scope)
+        yield from _types(value, f'{path}.{key}', scopes)
 
 
 def _layer_names(layer: str, scope: str | None) -> Iterator[str]:

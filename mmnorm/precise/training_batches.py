@@ -51,4 +51,7 @@ def recalibrate_on(
         loader = runner.build_dataloader(
             cfg, seed, runner._randomness_cfg.get('diff_rank_seed', False)
         )
+        if runner.message_hub.get_info('iter') is None:
+            # The random sizes of YOLOX read the step.
+            runner.message_hub.update_info('iter', step)
         return recalibrate(model, islice(loader, num_batches))

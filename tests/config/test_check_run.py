@@ -78,3 +78,19 @@ def test_data_without_a_list(cfg, tmp_path):
     dataset['data_root'] = 's3://bucket/imagenet'
     cfg.val_dataloader = dict(dataset=dataset)
     assert run_error(cfg, KEYS, ('val',)) is None
+
+
+@pytest.mark.parametrize(
+    'remote',
+    [
+        dict(data_root='s3://bucket/coco/'),
+        dict(backend_args=dict(backend='petrel')),
+        dict(data_root='', ann_file='https://host/ann.json'),
+    ],
+)
+def test_files_on_a_server_are_not_looked_for(cfg, remote):
+    (repeated, _) = cfg.train_dataloader.dataset.datasets
+    repeated.dataset.ann_file = 'none.json'
+    assert run_error(cfg, KEYS, ('train',)) is not None
+    repeated.dataset.update(remote)
+    assert run_error(cfg, KEYS, ('train',)) is None

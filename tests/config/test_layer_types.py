@@ -61,3 +61,12 @@ def test_types_that_are_not_layers_of_a_name():
     assert error('mmdet', backbone=part, conv_cfg=None) is None
     assert error('mmdet', backbone=dict(type=ResNet, norm_cfg={})) is None
     assert layer_type_error(Config(dict(model=None))) is None
+
+
+def test_scope_of_a_part_of_another_package():
+    # mmpretrain has LN2d, mmdet does not.
+    part = dict(type='mmpretrain.ConvNeXt', norm_cfg=dict(type='LN2d'))
+    assert error('mmdet', backbone=part) is None
+    assert error('mmdet', backbone=dict(part, type='ResNet')) is not None
+    part['norm_cfg'] = dict(type='LN3d')
+    assert error('mmdet', backbone=part) is not None

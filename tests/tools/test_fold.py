@@ -18,6 +18,11 @@ from tests.ports import free_port
 
 from .test_mmseg import config as segmenter  # noqa: F401  a fixture
 
+# train.py adds the second hook on a GPU.
+HOOKS = """custom_hooks = [
+    dict(type='EMAHook'), dict(type='mmnorm.FuseNormActHook')
+]"""
+
 
 @pytest.fixture
 def run(succeeds, tmp_path) -> Callable[..., dict]:
@@ -48,7 +53,8 @@ def save(model: torch.nn.Module, folder: Path) -> Path:
 def test_detector(run, options, tmp_path, monkeypatch):
     name = str(CONFIG.relative_to(ROOT / 'configs').with_suffix(''))
     checkpoint = save(make_model(name).float(), tmp_path)
-    plain = run(CONFIG, checkpoint, *options)
+    # A config that a resumed training has written says so.
+    plain = run(CONFIG, checkpoint, *options, 'resume=True')
     # With a launcher the model is wrapped.
     for key, value in dict(RANK='0', WORLD_SIZE='1').items():
         monkeypatch.setenv(key, value)
@@ -72,7 +78,7 @@ def test_detector(run, options, tmp_path, monkeypatch):
 def test_segmenter(run, segmenter, tmp_path):  # noqa: F811
     """Test two versions of each image, with a hook that swaps weights."""
     text = segmenter.read_text()
-    segmenter.write_text(f"{text}\ncustom_hooks = [dict(type='EMAHook')]\n")
+    segmenter.write_text(f'{text}\n{HOOKS}\n')
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(Config.fromfile(segmenter).model)
     checkpoint = save(randomize(model), tmp_path)

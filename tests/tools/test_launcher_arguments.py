@@ -29,6 +29,14 @@ def test_more_gpus_than_there_are(tool, tmp_path, monkeypatch):
     assert '3 GPUs asked for and this machine shows 2' in result.stderr
 
 
+def test_config_of_a_package(tool):
+    result = tool('dist_train.sh', 'mmdet::none.py', 1)
+    assert result.returncode == 1
+    # The command itself says so.
+    sentence = "train.py: error: config 'mmdet::none.py' does not exist"
+    assert sentence in result.stderr
+
+
 def test_dist_files_that_do_not_exist(tool):
     result = tool('dist_test.sh', CONFIG, 'none.pth', 1)
     assert result.returncode == 1

@@ -50,7 +50,8 @@ def checkpoints(tmp_path_factory) -> list[Path]:
 @pytest.fixture
 def work(options, tmp_path) -> list[object]:
     """Return options for small data and a folder for the results."""
-    return ['--work-dir', tmp_path / 'work', *options]
+    # A config that a resumed training has written says so.
+    return ['--work-dir', tmp_path / 'work', *options, 'resume=True']
 
 
 def test_old_statistics_do_not_matter(succeeds, checkpoints, work, tmp_path):
@@ -119,3 +120,15 @@ def test_missing_data(fails, checkpoints, work, tmp_path):
     arguments = (CONFIG, checkpoints[0], tmp_path / 'out.pth')
     sentence = fails(TOOL, *arguments, *work, setting)
     assert sentence.startswith('train_dataloader.dataset.ann_file: ')
+
+
+def test_random_sizes_of_yolox(succeeds, work, checkpoints, tmp_path):
+    config = tmp_path / 'sizes.py'
+    config.write_text(f"""_base_ = {str(CONFIG)!r}
+model = dict(data_preprocessor=dict(batch_augments=[dict(
+    type='BatchSyncRandomResize', random_size_range=(96, 128), interval=1,
+)]))
+""")
+    out = tmp_path / 'out.pth'
+    succeeds(TOOL, config, checkpoints[0], out, '--num-batches=2', *work)
+    assert out.is_file()

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 import mmnorm  # noqa: F401  names what a checkpoint may hold
+from mmnorm.config.errors import ConfigError
+from mmnorm.engine.runner import launch
 from tests.paths import CONFIG
 
 
@@ -87,3 +90,23 @@ def test_two_processes_train_and_test(tool, options, work_dir):
     )
     assert result.returncode == 0, result.stderr
     assert 'coco/segm_mAP_50' in result.stdout
+
+
+def test_resume_before_the_first_checkpoint(
+    command, monkeypatch, options, tmp_path
+):
+    # A job that always says --resume starts from the weights of its config.
+    cfgs = []
+
+    def build(cfg: Config) -> None:
+        cfgs.append(cfg)
+        raise ConfigError('enough')
+
+    monkeypatch.setattr(launch, 'build_runner', build)
+    start = tmp_path / 'start.pth'
+    torch.save({'state_dict': {'weight': torch.ones(1)}}, start)
+    run = ('train.py', CONFIG, '--resume', '--work-dir', tmp_path / 'work')
+    ended = command(*run, *options, f'load_from={start}')
+    assert ended.err == 'train.py: error: enough\n'
+    (cfg,) = cfgs
+    assert (cfg.resume, cfg.load_from) == (False, str(start))

@@ -15,6 +15,8 @@ usage() {
 need_files() {
     local file
     for file; do
+        # A name such as mmdet::..., or an address; the command checks it.
+        [[ $file == *::* || $file == *://* ]] && continue
         [ -f "$file" ] || fail "'$file' does not exist or is not a file"
     done
 }

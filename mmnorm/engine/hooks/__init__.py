@@ -1,6 +1,7 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Hooks for ``custom_hooks`` of a config."""
 
+from .checkpoint_hook import CheckpointHook
 from .enorm_hook import ENormHook
 from .fuse_norm_act_hook import FuseNormActHook
 from .kalman_hook import KalmanHook
@@ -11,6 +12,7 @@ from .sparse_switch_hook import SparseSwitchHook
 from .step_sync_hook import StepSyncHook
 
 __all__ = [
+    'CheckpointHook',
     'ENormHook',
     'FuseNormActHook',
     'KalmanHook',

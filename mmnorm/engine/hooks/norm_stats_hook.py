@@ -5,7 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import (
+    all_reduce,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -31,8 +36,11 @@ class NormStatsHook(Hook):
 
     If a loss is not finite, the hook runs the batch again before the
     optimizer steps, names the first layer with a number that is not finite,
-    saves the batch beside the log, and ends the training. Under a gradient
-    scaler, which skips such steps on purpose, it only looks at the records.
+    saves the batch beside the log, and ends the training. With several
+    processes all of them run their batches again, because their norms wait
+    for each other; each process that has such a loss names its layer. Under
+    a gradient scaler, which skips such steps on purpose, the hook only makes
+    records.
 
     Args:
         interval: Steps from one record to the next one.
@@ -73,8 +81,11 @@ class NormStatsHook(Hook):
         update = wrapper.update_params
 
         def checked_update(loss: Tensor, *args, **kwargs) -> None:
-            if not loss.isfinite().all():
-                self._fail(runner)
+            failed = 1 - loss.detach().isfinite().all().float()
+            anywhere = failed.clone()
+            all_reduce(anywhere, 'max')
+            if anywhere:
+                self._fail(runner, bool(failed))
             update(loss, *args, **kwargs)
 
         wrapper.update_params = checked_update
@@ -112,17 +123,22 @@ class NormStatsHook(Hook):
         if is_main_process():
             runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
 
-    def _fail(self, runner: Runner) -> None:
-        model = _inner(runner)
+    def _fail(self, runner: Runner, here: bool) -> None:
+        model, step = _inner(runner), runner.iter + 1
         with torch.no_grad():
             where = first_non_finite(
                 model, partial(compute_losses, model, self.batch)
             )
+        if not here:
+            raise FloatingPointError(
+                f'step {step}: the loss of another process is not finite'
+            )
         where = where or 'a loss'
-        path = Path(runner.log_dir) / f'not_finite_{runner.iter}.pth'
+        rank = f'_rank_{get_rank()}' if get_world_size() > 1 else ''
+        path = Path(runner.log_dir) / f'not_finite_{runner.iter}{rank}.pth'
         torch.save(self.batch, path)
         raise FloatingPointError(
-            f'step {runner.iter + 1}: {where} is the first that is not '
+            f'step {step}: {where} is the first that is not '
             f'finite; the batch is in {str(path)!r}'
         )
 

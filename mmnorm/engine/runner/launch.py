@@ -74,7 +74,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse the command line, and give torch the ranks of the launcher."""
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    # The rank is set before anything can fail: only process 0 says why.
+    # The rank is set before anything can fail: one process says why.
     sources = ENVIRONMENT.get(args.launcher, ())
     for name, source in zip(ENVIRONMENT['pytorch'], sources, strict=False):
         if source not in os.environ:
@@ -119,9 +119,8 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.launcher != 'none':
         _start_processes(cfg)
     checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
-    if checkpoint.get('max_keep_ckpts') == 1:
-        # mmengine would remove the only checkpoint before it writes the next.
-        checkpoint.max_keep_ckpts = 2
+    if checkpoint.get('type') == 'CheckpointHook':
+        checkpoint.type = 'mmnorm.CheckpointHook'
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:
@@ -148,8 +147,8 @@ def leave_group() -> None:
 
 
 def fail(sentence: str) -> NoReturn:
-    """Print one sentence in process 0, and end the program."""
-    if os.environ.get('RANK', '0') == '0':
+    """Print one sentence in one process per node, and end the program."""
+    if os.environ.get('LOCAL_RANK', '0') == '0':
         print(f'{Path(sys.argv[0]).name}: error: {sentence}', file=sys.stderr)
     sys.exit(1)
 

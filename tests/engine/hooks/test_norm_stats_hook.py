@@ -2,13 +2,17 @@
 """A training records what its norms do, and names where it breaks."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 
-from mmnorm import NormStatsHook
+from mmnorm import NormStatsHook, SyncBN
 from tests.paths import CONFIG
 
 ARGUMENTS = [
@@ -71,3 +75,41 @@ def test_a_loss_that_is_not_finite(runner, tmp_path):
 def test_arguments(arguments, why):
     with pytest.raises(ValueError, match=why):
         NormStatsHook(**arguments)
+
+
+class TwoNorms(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 1), SyncBN(4), nn.Conv2d(4, 4, 1), SyncBN(4)
+        )
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return {'loss': self.layers(inputs).square().sum()}
+
+
+def end_of_a_training(rank: int, log_dir: str) -> str:
+    """Return how a training ends whose loss is NaN on rank 1."""
+    model = TwoNorms()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    runner = SimpleNamespace(
+        model=model, optim_wrapper=wrapper, iter=7, log_dir=log_dir
+    )
+    hook = NormStatsHook()
+    hook.before_train(runner)
+    batch = {'inputs': torch.ones(1, 3, 2, 2)}
+    hook.before_train_iter(runner, 1, batch)
+    loss = model(**batch, mode='loss')['loss']
+    if rank == 1:
+        batch['inputs'][0, 0, 0, 0] = float('nan')
+        loss = loss * float('nan')
+    with pytest.raises(FloatingPointError) as info:
+        wrapper.update_params(loss)
+    return str(info.value)
+
+
+def test_a_loss_that_is_not_finite_in_one_process(ranks, tmp_path):
+    other, own = ranks(2).run(end_of_a_training, str(tmp_path))
+    assert other == 'step 8: the loss of another process is not finite'
+    assert "step 8: the input of 'data_preprocessor' is the first" in own
+    assert [p.name for p in tmp_path.iterdir()] == ['not_finite_7_rank_1.pth']

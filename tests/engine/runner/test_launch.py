@@ -39,17 +39,20 @@ def start(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize('launcher', LAUNCHERS)
-@pytest.mark.parametrize('rank', ['0', '1'])
-def test_process_0_reports(monkeypatch, capsys, launcher, rank):
+@pytest.mark.parametrize('local_rank', ['0', '1'])
+def test_one_process_per_node_reports(
+    monkeypatch, capsys, launcher, local_rank
+):
+    # Data may be missing on the second node alone.
     for name, value in zip(
-        ENVIRONMENT[launcher], (rank, '0', '2'), strict=True
+        ENVIRONMENT[launcher], ('5', local_rank, '8'), strict=True
     ):
         monkeypatch.setenv(name, value)
     start(monkeypatch, f'--launcher={launcher}')
     with pytest.raises(SystemExit) as exit_info:
         fail('a sentence')
     assert exit_info.value.code == 1
-    expected = 'train.py: error: a sentence\n' if rank == '0' else ''
+    expected = 'train.py: error: a sentence\n' if local_rank == '0' else ''
     assert capsys.readouterr().err == expected
 
 
