@@ -46,8 +46,9 @@ def test_config_builds_with_bcn_everywhere(cfg):
 def test_config_fits_its_batch_size(cfg):
     images = cfg.train_dataloader.batch_size  # on one GPU
     assert images == 2
-    base = cfg.auto_scale_lr.base_batch_size
-    assert cfg.optim_wrapper.optimizer.lr == 0.02 * images / base
+    # The base has 0.02 for 16 images.
+    assert cfg.optim_wrapper.optimizer.lr == 0.02 * images / 16
+    assert cfg.auto_scale_lr.base_batch_size == images
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
