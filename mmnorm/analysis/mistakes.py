@@ -7,6 +7,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmnorm.checkpoints.convert.weight_standardization import (
     looks_standardized,
@@ -229,13 +230,21 @@ def _shared_over_levels(s: Subject) -> Iterator[Mistake]:
 
 
 def _frozen_and_moving(s: Subject) -> Iterator[Mistake]:
+    # norm_eval of mmdet knows the batch norms of torch and those inside BCN.
+    def known(name: str) -> bool:
+        modules = s.model.get_submodule(name).modules()
+        return any(isinstance(module, _BatchNorm) for module in modules)
+
     def holds(norm: NormState) -> bool:
         return norm.trained is False and norm.moves
 
     for part, found, what in s.by_part(holds):
+        key = 'norm_eval=True'
+        if not all(map(known, found)):
+            key = 'norm_cfg.requires_grad=True'
         yield Mistake(
             f'{what} are frozen, but their statistics still move',
-            f'model.{part}.norm_eval=True',
+            f'model.{part}.{key}',
             found,
         )
 

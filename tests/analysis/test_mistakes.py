@@ -101,6 +101,17 @@ def mistakes(path: Path, options: dict, weights: dict | None = None) -> list:
             'model.backbone.norm_eval=True',
             42,
         ),
+        (
+            {
+                'model.backbone.norm_cfg': dict(
+                    type='mmnorm.SN', requires_grad=False
+                ),
+                'train_dataloader.batch_size': 4,
+            },
+            '42 SN of backbone are frozen, but their statistics',
+            'model.backbone.norm_cfg.requires_grad=True',
+            42,
+        ),
     ],
 )
 def test_a_mistake_that_was_made(options, sentence, key, count):

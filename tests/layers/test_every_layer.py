@@ -167,6 +167,8 @@ def test_half_precision(name, dtype, half_parameters):
 @pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
 def test_half_parameters_of_quiet_and_of_loud_channels(name, training):
     # The inverse of a small variance and a large variance are inf in float16.
+    if not training and torch.__version__ < '2.2':
+        pytest.skip('torch 2.1 has no batch_norm in float16 on CPU')
     layer = make_layer(name).float().half().train(training)
     x = make_input((2, CHANNELS, 6, 5)).detach().half()
     x[:, 0] *= 2e-3
