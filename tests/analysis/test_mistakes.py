@@ -103,9 +103,7 @@ def mistakes(path: Path, options: dict, weights: dict | None = None) -> list:
         ),
         (
             {
-                'model.backbone.norm_cfg': dict(
-                    type='mmnorm.SN', requires_grad=False
-                ),
+                'model.backbone.norm_cfg': dict(FROZEN, type='mmnorm.SN'),
                 'train_dataloader.batch_size': 4,
             },
             '42 SN of backbone are frozen, but their statistics',
