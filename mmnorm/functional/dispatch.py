@@ -157,7 +157,10 @@ def _agree(device: torch.device) -> bool:
     if device not in _agreed:
         if device.type == 'cuda' and torch.cuda.is_current_stream_capturing():
             return False  # a graph that is captured cannot hold the test
-        _agreed[device] = _passes_self_test(device)
+        try:
+            _agreed[device] = _passes_self_test(device)
+        except torch.cuda.OutOfMemoryError:
+            return False  # another norm tries again
     return _agreed[device]
 
 
@@ -168,6 +171,8 @@ def _passes_self_test(device: torch.device) -> bool:
     if reason is None:
         try:
             reason = _module('self_test').first_difference(device)
+        except torch.cuda.OutOfMemoryError:
+            raise
         except Exception as exception:  # whatever a compiler may raise
             text = f'{type(exception).__name__}: {exception}'
             reason = text.splitlines()[0]

@@ -21,6 +21,7 @@ from .arguments import (
 from .batch_channel_state import to_batch_channel
 from .batch_statistics import Estimate, batch_statistics, keep_for_step
 from .fused_batch import fused_batch_part
+from .inputs import check_input
 
 
 @NORM_LAYERS.register_module()
@@ -181,6 +182,7 @@ class BCN(nn.GroupNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_channels, self.weight)
         kernels = fused_kernels(x)
         batch = kernels and self._fused_batch_part(x)
         if batch:

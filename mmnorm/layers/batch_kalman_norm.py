@@ -17,6 +17,7 @@ from mmnorm.functional.statistics import batch_sums, update_statistics
 from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_share
+from .inputs import check_input
 from .recomputation import Call, recall, record
 from .sync_batch_norm import SyncBN
 
@@ -142,6 +143,7 @@ class BKN(SyncBN):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_features, self.weight)
         if not self.training:
             return super().forward(x, activation)
         return normalize(x, self.coefficients, activation)

@@ -8,6 +8,7 @@ from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_least, check_whole
 from .batch_statistics import batch_statistics
+from .inputs import check_input
 from .recomputation import Call, recall, record
 from .sync_batch_norm import SyncBN
 
@@ -113,6 +114,7 @@ class BRN(SyncBN):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_features, self.weight)
         if not self.training:
             return super().forward(x, activation)
         return normalize(x, self.coefficients, activation)

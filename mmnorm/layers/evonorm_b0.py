@@ -13,6 +13,7 @@ from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, check_count, check_momentum
 from .batch_statistics import batch_statistics
+from .inputs import check_input
 
 
 @NORM_LAYERS.register_module()
@@ -78,6 +79,7 @@ class EvoNormB0(_InstanceNorm):
         self.v = nn.Parameter(torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
+        check_input(x, self.num_features, self.weight)
         mean, var = differentiable_moments(x)
         num_pixels = math.prod(x.shape[2:])
         _, batch_var = batch_statistics(

@@ -9,6 +9,7 @@ from mmnorm.functional.torch_ops import differentiable_moments
 from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, resolve_num_groups
+from .inputs import check_input
 
 
 @NORM_LAYERS.register_module()
@@ -62,6 +63,7 @@ class EvoNormS0(nn.GroupNorm):
         self.v = nn.Parameter(torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
+        check_input(x, self.num_channels, self.weight)
         moments = differentiable_moments(x)
         parameters = self.v, self.weight, self.bias
         return evonorm_s0(x, moments, self.num_groups, *parameters, self.eps)

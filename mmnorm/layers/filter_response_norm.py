@@ -8,6 +8,7 @@ from mmnorm.functional import filter_response_coefficients, normalize
 from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common
+from .inputs import check_input
 
 
 @NORM_LAYERS.register_module()
@@ -73,6 +74,7 @@ class FRN(nn.GroupNorm):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        check_input(x, self.num_channels, self.weight)
         y = normalize(x, self.coefficients)
         # The gradient of tau is a sum over all pixels.
         tau = self.tau.view(-1, *[1] * (x.dim() - 2))

@@ -9,6 +9,7 @@ from mmnorm.functional.dispatch import fused_kernels, ops_for
 from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, resolve_num_groups
+from .inputs import check_input
 
 
 @NORM_LAYERS.register_module()
@@ -74,6 +75,7 @@ class GN(nn.GroupNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_channels, self.weight)
         if (
             x.is_contiguous()
             and torch_ops.supports_native(x)

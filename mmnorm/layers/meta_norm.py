@@ -20,6 +20,7 @@ from .arguments import (
     resolve_num_groups,
 )
 from .batch_statistics import batch_statistics
+from .inputs import check_input
 
 
 @NORM_LAYERS.register_module()
@@ -163,6 +164,7 @@ class MetaNorm(_InstanceNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_features, self.weight)
         return normalize(x, self.coefficients, activation)
 
     def extra_repr(self) -> str:

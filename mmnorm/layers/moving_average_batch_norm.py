@@ -11,6 +11,7 @@ from mmnorm.functional.moving_average import Moving, moving_rstd, put
 from mmnorm.registry import NORM_LAYERS
 
 from .arguments import check_common, check_share, check_whole
+from .inputs import check_input
 from .recomputation import recall, record
 
 R_MAX = 5
@@ -125,6 +126,7 @@ class MABN(_InstanceNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_features, self.weight)
         if self.training:
             return normalize(x, self.coefficients, activation)
         zero = torch.zeros_like(self.running_var)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mmnorm.functional import mixed_coefficients, normalize, sparsestmax
 from mmnorm.registry import NORM_LAYERS
 
+from .inputs import check_input
 from .switchable_norm import SN
 
 
@@ -100,6 +101,7 @@ class SSN(SN):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_features, self.weight)
         return normalize(x, self.coefficients, activation)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:

@@ -12,6 +12,7 @@ from mmnorm.registry import NORM_LAYERS
 from .arguments import check_common, check_count, check_momentum
 from .batch_statistics import batch_statistics
 from .fused_batch import fused_batch_part
+from .inputs import check_input
 
 
 @NORM_LAYERS.register_module()
@@ -123,6 +124,7 @@ class SN(_InstanceNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_features, self.weight)
         kernels = fused_kernels(x, 'launch_fused_switchable')
         if kernels:
             batch = None

@@ -21,6 +21,7 @@ from mmnorm.registry import NORM_LAYERS
 from .arguments import check_common, check_count, check_momentum
 from .batch_statistics import batch_statistics
 from .fused_batch import fused_batch_part
+from .inputs import check_input
 from .recomputation import is_recorded
 
 
@@ -90,6 +91,7 @@ class SyncBN(_BatchNorm):
     def forward(
         self, x: Tensor, activation: nn.Module | None = None
     ) -> Tensor:
+        check_input(x, self.num_features, self.weight)
         if not self.training:
             # Evaluation needs no moments, and torch's operator is the
             # fastest.

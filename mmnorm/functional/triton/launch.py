@@ -59,7 +59,7 @@ def launch(
     aligned = True
     for activation in activations:
         aligned = aligned and activation.data_ptr() % 16 == 0
-    key = kernel, device, constants, types
+    key = kernel, device, constants, types, num_warps
     compiled = _compiled.get(key) if aligned else None
     if compiled is None:
         compiled = kernel[(num_programs,)](

@@ -18,7 +18,7 @@ from .fused_forward_kernels import moments_and_coefficients
 from .fused_plane_kernels import apply, apply_grad
 from .launch import launch
 from .launch_fused_total import launch_coefficients, launch_gradient_of_sums
-from .launch_planes import fuses, match_format
+from .launch_planes import fuses, match_format, with_strides
 from .plan import Plan, make_plan
 
 # A program pools so many channels of a group; with more, registers spill.
@@ -92,13 +92,14 @@ class _FusedNorm(Function):
             eps,
             batch,
         )
-        ctx.has_bias = bias is not None
+        ctx.has_bias, ctx.strides = bias is not None, x.stride()
         return launch_apply(x, plan, planes)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
         x, *saved, gamma, beta, weight = ctx.saved_tensors
+        x = with_strides(x, ctx.strides)
         dy = match_format(dy, x)
         c, num_weights, batch = x.shape[1], ctx.num_weights, ctx.batch
         sizes = [num_weights, num_weights]

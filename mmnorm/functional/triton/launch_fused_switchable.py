@@ -30,7 +30,7 @@ from .launch_fused import (
     launch_sums,
 )
 from .launch_fused_total import launch_coefficients, launch_gradient_of_sums
-from .launch_planes import fuses, match_format
+from .launch_planes import fuses, match_format, with_strides
 from .launch_switchable import GRAD_WARPS
 from .plan import make_plan
 
@@ -89,6 +89,7 @@ class _FusedSwitchable(Function):
         block = next_power_of_2(c)
         ctx.constants = batch is not None, images_per_tile(n, block), block
         ctx.plan, ctx.batch, ctx.eps = plan, batch, float(eps)
+        ctx.strides = x.stride()
         launch(
             fused_switchable,
             -(-n // ctx.constants[1]),
@@ -108,6 +109,7 @@ class _FusedSwitchable(Function):
         x, planes, channels, batch_sums, *parameters = ctx.saved_tensors
         saved = planes, channels, batch_sums
         plan, batch, (n, c) = ctx.plan, ctx.batch, x.shape[:2]
+        x = with_strides(x, ctx.strides)
         dy = match_format(dy, x)
         grad_coefficients, _ = launch_sums(
             dy, x, plan, None, saved, None, NOTHING[:3], c, ctx.eps, 'sums'

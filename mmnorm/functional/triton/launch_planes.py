@@ -214,6 +214,17 @@ def slope_and_name(activation: nn.Module | None) -> tuple[float, str]:
     return slope, ACTIVATIONS[type(activation)]
 
 
+def with_strides(x: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """Return an activation in the memory format that it had in the forward.
+
+    A hook on saved tensors, as ``torch.autograd.graph.save_on_cpu``, may give
+    back another one.
+    """
+    if x.stride() == strides:
+        return x
+    return x.new_empty_strided(x.size(), strides).copy_(x)
+
+
 def match_format(dy: Tensor, x: Tensor) -> Tensor:
     """Return a gradient in the memory format of an activation."""
     if dy.stride() == x.stride():

@@ -129,7 +129,9 @@ def finish_team(
                 )
             elif KIND == 'estimated':
                 for other in range(0, num_teams):
-                    own, own_exists = locate_channels(
+                    # Other names than above, where these are int64 for large
+                    # planes: a loop cannot change the type of a name.
+                    others, exist = locate_channels(
                         other * GROUPS * channels_per_group,
                         num_channels,
                         channels_per_group,
@@ -143,10 +145,10 @@ def finish_team(
                         beta_ptr,
                         weight_ptr,
                         bias_ptr,
-                        own,
-                        own_exists,
-                        load(running_mean_ptr, own, own_exists, 0.0),
-                        load(running_var_ptr, own, own_exists, 0.0),
+                        others,
+                        exist,
+                        load(running_mean_ptr, others, exist, 0.0),
+                        load(running_var_ptr, others, exist, 0.0),
                         first_image,
                         last_image,
                         num_images,

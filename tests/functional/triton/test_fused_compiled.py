@@ -105,3 +105,11 @@ def test_compiles_once_for_all_sizes(kernel):
             assert is_specialized == is_activation
         elif not parameter.is_constexpr and parameter.name not in TYPES:
             assert parameter.do_not_specialize
+
+
+@needs_compiler
+@pytest.mark.parametrize('kind', ['', 'step', 'estimated', 'unbiased', 'sums'])
+def test_planes_of_many_pixels(monkeypatch, kind):
+    # The interpreter does not type loops, the compiler does.
+    monkeypatch.setitem(TYPES, 'num_pixels', 'i64')
+    assert compile_kernel(FORWARD, NORMS['two images'], False, KIND=kind)
