@@ -10,4 +10,6 @@ def scalars(work_dir: Path) -> list[dict]:
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
     if not files:
         return []
-    return [json.loads(line) for line in files[-1].read_text().splitlines()]
+    # A training that was killed may have written half of the last line.
+    *lines, _ = files[-1].read_text().split('\n')
+    return [json.loads(line) for line in lines]

@@ -34,7 +34,8 @@ def parse_args() -> argparse.Namespace:
 def option_error(cfg: Config, option: str) -> str | None:
     """Return which part of a dotted key the config lacks, or None.
 
-    The last part may be new, because the data set takes or refuses it.
+    An argument of a data set may be new, because the data set takes or
+    refuses it.
     """
     node = cfg.to_dict()
     parts = option.split('.')
@@ -43,6 +44,8 @@ def option_error(cfg: Config, option: str) -> str | None:
             is_list = isinstance(node, (list, tuple))
             node = node[int(part) if is_list else part]
         except (LookupError, TypeError, ValueError):
+            if isinstance(node, dict) and 'type' in node and part.isalpha():
+                return None
             return f'the config has no {part!r} of {option!r}'
     return None
 

@@ -66,6 +66,8 @@ class NormStats:
         self.positive: dict[str, Tensor] = {}
         self.fused: set[str] = set()
         self.handles = []
+        # A validation between two steps must not count.
+        self.counts = True
         for name, norm in self.norms.items():
             self.handles.append(norm.register_forward_hook(self._add(name)))
 
@@ -73,6 +75,8 @@ class NormStats:
         @torch.no_grad()
         def hook(norm: nn.Module, args: tuple, output: Tensor) -> None:
             if isinstance(norm, nn.LayerNorm) or output.numel() == 0:
+                return
+            if not self.counts:
                 return
             if len(args) > 1 and args[1] is not None:
                 self.fused.add(name)

@@ -83,6 +83,10 @@ def read_records(work_dir: Path, name: str | None = None) -> Records:
             'dir of a training'
         )
     runs = [_read(file) for file in files]
+    if len(runs) > 1 and not runs[-1] and _has_hook(files[-1]):
+        # A training that was resumed has made no record yet.
+        end = _first_step(files[-1])
+        runs = [[line for line in run if line[0] < end] for run in runs[:-1]]
     if not runs[-1]:
         raise RecordsError(
             f'{str(files[-1])!r} has no records of norms: train with {HOOK}'
@@ -166,6 +170,16 @@ def _read(file: Path) -> list[Line]:
         if values:
             found.append((step, values))
     return found
+
+
+def _has_hook(file: Path) -> bool:
+    config = file.with_name('config.py')
+    return config.is_file() and 'NormStatsHook' in config.read_text()
+
+
+def _first_step(file: Path) -> int:
+    first, _, _ = file.read_text(encoding='utf-8').partition('\n')
+    return int(json.loads(first).get('step', 0)) if first else 0
 
 
 def _parse(text: str) -> Line:

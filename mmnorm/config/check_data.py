@@ -172,10 +172,17 @@ def _coco_findings(dataset: BaseDataset, split: str) -> Iterator[Finding]:
     path, folder = dataset.ann_file, dataset.data_prefix.get('img', '')
     status, details = check_coco(path, split, dataset.metainfo['classes'])
     yield 'annotations', path, status, details
-    files = None
-    if status == 'found':
-        files = [Path(folder, name) for name in read_coco(path).files]
-    yield 'images', folder, *check_folder(folder, files, check_image)
+    if status != 'found':
+        yield 'images', folder, *check_folder(folder)
+        return
+    coco = read_coco(path)
+    files = [Path(folder, name) for name in coco.files]
+    sizes = dict(zip(files, coco.sizes, strict=True))
+
+    def check(file: Path) -> str | None:
+        return check_image(file, sizes[file])
+
+    yield 'images', folder, *check_folder(folder, files, check)
 
 
 def _segmentation_findings(dataset: BaseDataset) -> Iterator[Finding]:

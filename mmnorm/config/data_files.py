@@ -12,7 +12,7 @@ from os.path import getsize, isdir, isfile
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 OPENED = 20  # files of a folder that are opened
 
@@ -24,8 +24,10 @@ class Coco(NamedTuple):
     """The content of an annotation file in COCO's format."""
 
     files: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]  # width and height
     categories: tuple[str, ...]
     annotations: int
+    first_id: int  # of an annotation
 
 
 def check_file(path: str) -> Verdict:
@@ -70,8 +72,13 @@ def check_folder(
     return 'found', f'{len(files)} files'
 
 
-def check_image(file: Path) -> None:
-    """Decode an image.
+def check_image(file: Path, size: tuple[int, int] | None = None) -> str | None:
+    """Decode an image, and return what is wrong with it, or None.
+
+    Args:
+        file: The image.
+        size: Width and height that it has to have as mmcv loads it: turned
+            as its EXIF data say.
 
     Raises:
         OSError: If the file is not an image or is truncated. Pillow raises
@@ -79,6 +86,16 @@ def check_image(file: Path) -> None:
     """
     with Image.open(file) as image:
         image.load()
+        if size is None:
+            return None
+        found = ImageOps.exif_transpose(image).size
+    if found != size:
+        words = '{} x {}'
+        return (
+            f'has {words.format(*found)} pixels, and not '
+            f'{words.format(*size)}: EXIF data may turn it'
+        )
+    return None
 
 
 def check_coco(path: str, split: str, classes: Sequence[str] = ()) -> Verdict:
@@ -101,17 +118,25 @@ def check_coco(path: str, split: str, classes: Sequence[str] = ()) -> Verdict:
         return 'empty', 'no images'
     if not coco.annotations and split != 'test':
         return 'empty', 'no annotations'
+    if split != 'train' and coco.first_id == 0:
+        # pycocotools takes the id 0 for an object that nothing matches.
+        return 'broken', 'an annotation has the id 0: number them from 1'
     details = f'{len(coco.files)} images, {coco.annotations} annotations'
+    if not classes:
+        return 'found', details
+    # mmdet numbers the categories that it knows in the order of the file. The
+    # numbers are right only for the first of the classes.
+    known = [name for name in coco.categories if name in classes]
     unknown = [name for name in classes if name not in coco.categories]
+    if known and known == list(classes[: len(known)]):
+        if unknown:
+            details += f' of {len(known)} of the {len(classes)} classes'
+        return 'found', details
     if unknown:
-        # mmdet numbers the categories that it knows in the order of the
-        # file. The numbers are right only for the first of the classes.
-        known = [name for name in coco.categories if name in classes]
-        if not known or known != list(classes[: len(known)]):
-            names = ', '.join(map(repr, unknown[:3]))
-            return 'broken', f'{len(unknown)} classes are no category: {names}'
-        details += f' of {len(known)} of the {len(classes)} classes'
-    return 'found', details
+        names = ', '.join(map(repr, unknown[:3]))
+        return 'broken', f'{len(unknown)} classes are no category: {names}'
+    order = ', '.join(map(repr, known[:3]))
+    return 'broken', f'its categories are, in order, {order}: sort classes so'
 
 
 @cache  # val, test and their evaluators often name the same large file
@@ -122,8 +147,26 @@ def read_coco(path: str) -> Coco:
         path: The file.
     """
     content = json.loads(Path(path).read_bytes())
+    images, annotations = content['images'], content.get('annotations', ())
+    # Annotations of panoptic images have other keys.
+    boxes = [a for a in annotations if 'segments_info' not in a]
+    for box in boxes:  # mmdet reads these
+        _, _, _, _ = box['bbox']
+        box['area'], box['category_id']
+    ids = {box['id'] for box in boxes}
+    if len(ids) < len(boxes):
+        raise ValueError('two annotations have one id')
     return Coco(
-        tuple(image['file_name'] for image in content['images']),
+        tuple(map(_file_name, images)),
+        tuple((image['width'], image['height']) for image in images),
         tuple(category['name'] for category in content['categories']),
-        len(content.get('annotations', ())),
+        len(annotations),
+        min(ids, default=1),
     )
+
+
+def _file_name(image: dict) -> str:
+    # LVIS has addresses instead of names.
+    if 'file_name' not in image and 'coco_url' in image:
+        return '/'.join(image['coco_url'].rsplit('/', 2)[1:])
+    return image['file_name']

@@ -106,3 +106,13 @@ def test_every_layer_has_finite_numbers(name):
         layer(torch.randn(shape, dtype=torch.float64))
         for numbers in stats.finish().values():
             assert all(math.isfinite(value) for value in numbers.values())
+
+
+def test_forwards_of_a_validation_do_not_count():
+    model = nn.Sequential(nn.BatchNorm2d(2))
+    stats, x = NormStats(model), torch.randn(4, 2, 5, 5)
+    model(x)
+    stats.counts = False
+    model.eval()(x + 100)
+    (numbers,) = stats.finish().values()
+    assert numbers['bn_mean'] < 1e-5

@@ -110,6 +110,17 @@ def test_a_training_without_the_hook(tmp_path):
         read_records(tmp_path)
 
 
+def test_a_resumed_training_without_a_record_yet(tmp_path):
+    old = write_run(tmp_path, [record(step, dead=0.5) for step in (4, 8, 12)])
+    new = write_run(tmp_path, [], '20990102_000000')
+    new.write_text('{"loss": 1.0, "step": 10}\n')
+    assert old != new
+    with pytest.raises(RecordsError, match='has no records of norms'):
+        read_records(tmp_path)
+    new.with_name('config.py').write_text("type='mmnorm.NormStatsHook'")
+    assert list(read_records(tmp_path).steps) == [4, 8]
+
+
 @pytest.mark.parametrize(
     'line', ['{', '[]', '3', '{"norm/a/dead": 1}', '{"norm/a/dead": null}']
 )

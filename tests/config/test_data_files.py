@@ -14,6 +14,7 @@ from mmnorm.config.data_files import (
     check_file,
     check_folder,
     check_image,
+    read_coco,
 )
 
 
@@ -75,7 +76,9 @@ def test_image(tmp_path, name):
 def write_coco(path: Path, **changes: object) -> None:
     """Write two images with a person each."""
     content = dict(
-        images=[dict(id=i, file_name=f'{i}.jpg') for i in (1, 2)],
+        images=[
+            dict(id=i, file_name=f'{i}.jpg', width=6, height=4) for i in (1, 2)
+        ],
         annotations=[
             dict(id=i, image_id=i, category_id=7, bbox=[0, 0, 2, 2], area=4)
             for i in (1, 2)
@@ -119,7 +122,12 @@ def test_only_a_test_needs_no_annotations(tmp_path):
     ('classes', 'status', 'details'),
     [
         (('person', 'dog'), 'found', '2 images, 2 annotations'),
-        (('dog', 'person'), 'found', '2 images, 2 annotations'),
+        (
+            # mmdet would call each person a dog.
+            ('dog', 'person'),
+            'broken',
+            "its categories are, in order, 'person', 'dog': sort classes so",
+        ),
         (
             ('cat', 'person', 'cow'),
             'broken',
@@ -137,3 +145,58 @@ def test_classes(tmp_path, classes, status, details):
     path = tmp_path / 'ann.json'
     write_coco(path)
     assert check_coco(path, 'train', classes) == (status, details)
+
+
+def test_class_that_the_file_names_twice(tmp_path):
+    # mmdet would number the second one behind the last class.
+    path = tmp_path / 'ann.json'
+    names = [dict(id=0, name='person'), dict(id=1, name='person')]
+    write_coco(path, categories=names)
+    status, details = check_coco(path, 'train', ('person',))
+    assert (status, details[:22]) == ('broken', 'its categories are, in')
+
+
+@pytest.mark.parametrize(
+    ('change', 'why'),
+    [
+        (dict(area=None), "KeyError('area')"),
+        (dict(bbox=[]), 'not enough values to unpack'),
+        (dict(id=2), 'two annotations have one id'),
+    ],
+)
+def test_annotations_that_mmdet_cannot_read(tmp_path, change, why):
+    path = tmp_path / 'ann.json'
+    box = dict(id=1, image_id=1, category_id=7, bbox=[0, 0, 2, 2], area=4)
+    spoilt = {k: v for k, v in (box | change).items() if v is not None}
+    write_coco(path, annotations=[dict(box, id=2), spoilt])
+    status, details = check_coco(path, 'train')
+    assert status == 'broken'
+    assert why in details
+
+
+def test_an_evaluation_cannot_have_the_id_0(tmp_path):
+    path = tmp_path / 'ann.json'
+    box = dict(id=0, image_id=1, category_id=7, bbox=[0, 0, 2, 2], area=4)
+    write_coco(path, annotations=[box])
+    assert check_coco(path, 'train')[0] == 'found'
+    details = 'an annotation has the id 0: number them from 1'
+    assert check_coco(path, 'val') == ('broken', details)
+
+
+def test_panoptic_annotations_and_names_of_lvis(tmp_path):
+    path = tmp_path / 'ann.json'
+    url = 'http://images.cocodataset.org/train2017/1.jpg'
+    image = dict(id=1, coco_url=url, width=6, height=4)
+    panoptic = dict(image_id=1, segments_info=[], file_name='1.png')
+    write_coco(path, images=[image], annotations=[panoptic])
+    assert check_coco(path, 'val')[0] == 'found'
+    assert read_coco(path).files == ('train2017/1.jpg',)
+
+
+def test_image_that_exif_turns(tmp_path):
+    path = tmp_path / 'a.jpg'
+    exif = Image.Exif()
+    exif[274] = 6  # a quarter turn
+    Image.new('RGB', (60, 40)).save(path, exif=exif)
+    assert check_image(path, (40, 60)) is None
+    assert check_image(path, (60, 40)).startswith('has 40 x 60 pixels, and no')

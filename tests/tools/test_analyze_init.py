@@ -58,3 +58,11 @@ def test_mistakes(command, arguments, sentence):
     last = ended.err.splitlines()[-1]
     assert last.startswith('analyze_init.py: error: ')
     assert sentence in last
+
+
+def test_folder_that_cannot_be_made(command, tmp_path):
+    file = tmp_path / 'file'
+    file.touch()
+    ended = command('analysis_tools/analyze_init.py', '--out', file)
+    assert ended.status == 1
+    assert f"--out '{file}' cannot be made: File exists" in ended.err

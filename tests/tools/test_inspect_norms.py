@@ -4,7 +4,10 @@
 import json
 
 import pytest
+import torch
+from mmengine.config import Config
 
+from mmnorm.config.build_model import build_model
 from tests.paths import CONFIG
 
 TOOL = 'analysis_tools/inspect_norms.py'
@@ -53,3 +56,16 @@ def test_reads_every_kind_of_detector(command, config):
     ended = command(TOOL, config)
     assert ended.status == 0
     assert 'No known mistake.' in ended.out
+
+
+def test_checkpoint_as_a_training_loads_it(command, tmp_path):
+    model = build_model(Config.fromfile(CONFIG))
+    weights = {f'module.{k}': v for k, v in model.state_dict().items()}
+    weights['module.roi_head.bbox_head.fc_cls.bias'] = torch.ones(3)
+    path = tmp_path / 'weights.pth'
+    torch.save({'state_dict': weights}, path)
+    ended = command(TOOL, CONFIG, path, '--json')
+    assert all(norm['loaded'] for norm in json.loads(ended.out)['norms'])
+    assert '1 entries have other shapes than the model' in ended.err
+    ended = command(TOOL, CONFIG, 'https://host/weights.pth')
+    assert 'is an address: download the file first' in ended.err

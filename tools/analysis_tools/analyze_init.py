@@ -183,6 +183,10 @@ def main() -> None:
     size = args.size or (128 if args.config else 32)
     rows: list[Row] = []
     try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f'--out {str(args.out)!r} cannot be made: {error.strerror}')
+    try:
         cfg = read_config(args.config) if args.config else None
         names = [Path(args.config).stem] if cfg else args.network
         pairs = [
@@ -206,7 +210,6 @@ def main() -> None:
     except (ConfigError, ValueError) as error:
         fail(str(error))
     claims = check_claims(rows)
-    args.out.mkdir(parents=True, exist_ok=True)
     write_rows(args.out / 'measures.csv', rows)
     text = text_of(rows, claims)
     command = shlex.join(['python', *sys.argv])

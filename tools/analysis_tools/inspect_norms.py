@@ -7,6 +7,7 @@ weights, and nothing is downloaded.
 
 import argparse
 import json
+import sys
 from collections import Counter
 
 from torch import nn
@@ -14,7 +15,8 @@ from torch import nn
 from mmnorm.analysis import Mistake, NormState
 from mmnorm.analysis.inspection import initialized_model, inspect_norms
 from mmnorm.analysis.norm_states import in_words
-from mmnorm.checkpoints.checks import checkpoint_error
+from mmnorm.checkpoints import compare
+from mmnorm.checkpoints.convert.formats import state_of
 from mmnorm.checkpoints.files import read_checkpoint
 from mmnorm.config.errors import ConfigError
 from mmnorm.config.files import read_config
@@ -40,16 +42,24 @@ def parse_args() -> argparse.Namespace:
 
 
 def load(model: nn.Module, path: str) -> dict:
-    """Load a checkpoint into a model, and return its weights."""
-    if error := checkpoint_error(path):
-        fail(error)
-    checkpoint = read_checkpoint(path)
-    weights = dict(checkpoint.get('state_dict', checkpoint))
+    """Load what fits of a checkpoint, and return its weights.
+
+    A training warns of the rest, too, and loads what fits.
+    """
+    if '://' in path:
+        fail(f'{path!r} is an address: download the file first')
     try:
-        model.load_state_dict(dict(weights), strict=False)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        fail(f'{path!r} does not fit the config: {first}')
+        weights = state_of(read_checkpoint(path))
+    except ValueError as error:
+        fail(str(error))
+    loaded = compare.load(model, weights)
+    if loaded.mismatched:
+        number, first = len(loaded.mismatched), loaded.mismatched[0]
+        print(
+            f'{number} entries have other shapes than the model, the first of '
+            f'them {first}',
+            file=sys.stderr,
+        )
     return weights
 
 

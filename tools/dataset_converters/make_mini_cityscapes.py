@@ -19,7 +19,7 @@ from mini_scenes import Instance, compose, load_sources
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-FORMAT = 2
+FORMAT = 3
 MARKER = 'mini_cityscapes.json'
 CITIES = {'train': 'minitown', 'val': 'miniburg'}
 STUFF = ('building', 'vegetation')
@@ -124,7 +124,7 @@ def write_dataset(root: Path, config: dict[str, int]) -> None:
             entry['segm_file'] = f'{name}_gtFine_labelIds.png'
             images.append(entry)
             for annotation in annotate(stem):
-                ids = {'id': len(annotations), 'image_id': index}
+                ids = {'id': len(annotations) + 1, 'image_id': index}
                 annotations.append(ids | annotation)
         content = {'images': images, 'categories': CATEGORIES}
         content['annotations'] = annotations

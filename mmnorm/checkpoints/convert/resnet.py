@@ -29,8 +29,8 @@ def split(state: State, unused: str) -> tuple[State, list[str]]:
 
 
 def without_classifier(state: State) -> tuple[State, list[str]]:
-    """Leave out the classifier of torchvision or of Detectron."""
-    return split(state, r'fc\.|pred_')
+    """Leave out the classifier of torchvision, Detectron or mmpretrain."""
+    return split(state, r'(head\.)?fc\.|pred_')
 
 
 def from_bn(state: State) -> Result:

@@ -103,6 +103,8 @@ class NormStatsHook(Hook):
         self.batch = data_batch
         if runner.iter % self.interval == 0:
             self.stats = NormStats(_inner(runner))
+        if self.stats is not None:
+            self.stats.counts = True
 
     def after_train_iter(
         self,
@@ -112,7 +114,10 @@ class NormStatsHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         last = runner.iter % self.interval == self.num_batches - 1
-        if self.stats is None or not last:
+        if self.stats is None:
+            return
+        self.stats.counts = False
+        if not last:
             return
         found, self.stats = self.stats.finish(), None
         scalars = {
