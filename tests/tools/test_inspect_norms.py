@@ -66,6 +66,6 @@ def test_checkpoint_as_a_training_loads_it(command, tmp_path):
     torch.save({'state_dict': weights}, path)
     ended = command(TOOL, CONFIG, path, '--json')
     assert all(norm['loaded'] for norm in json.loads(ended.out)['norms'])
-    assert '1 entries have other shapes than the model' in ended.err
+    assert 'entries of another shape than in the model: 1, ' in ended.err
     ended = command(TOOL, CONFIG, 'https://host/weights.pth')
     assert 'is an address: download the file first' in ended.err

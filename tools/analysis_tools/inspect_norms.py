@@ -56,8 +56,8 @@ def load(model: nn.Module, path: str) -> dict:
     if loaded.mismatched:
         number, first = len(loaded.mismatched), loaded.mismatched[0]
         print(
-            f'{number} entries have other shapes than the model, the first of '
-            f'them {first}',
+            f'entries of another shape than in the model: {number}, the first '
+            f'of them {first}',
             file=sys.stderr,
         )
     return weights
