@@ -226,16 +226,9 @@ class BCN(nn.GroupNorm):
         """
         bn = self.bn
         if bn.training:
-            update_statistics(
-                total,
-                bn.running_mean,
-                bn.running_var,
-                bn.num_batches_tracked,
-                bn.momentum,
-                'estimated',
-                True,
-                self.base_batch_size,
-            )
+            buffers = bn.running_mean, bn.running_var, bn.num_batches_tracked
+            how = bn.momentum, 'estimated', True, self.base_batch_size
+            update_statistics(total, *buffers, *how)
         self.step_sums.zero_()
 
     def _keep_for_step(

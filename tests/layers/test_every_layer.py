@@ -301,7 +301,7 @@ def test_default_init_is_standard(name):
 
 @pytest.mark.parametrize('name', ['GN', 'GW', 'EvoNormS0', 'EvoNormB0'])
 def test_exception(name):
-    with pytest.raises(ValueError, match=r'\(N, C, \*\), got \(8,\)'):
+    with pytest.raises(ValueError, match=r'\(N, [C8], \*\).* got \(8,\)'):
         make_layer(name)(torch.rand(8))
 
 
@@ -335,6 +335,22 @@ def test_another_number_of_channels(name, channels):
     with pytest.raises(
         (ValueError, RuntimeError), match=r'channels|size|shape'
     ):
+        layer(make_input((2, channels, 6, 5)))
+
+
+@every_layer
+def test_another_device(name):
+    layer = make_layer(name).to('meta')
+    with pytest.raises((ValueError, RuntimeError), match='device|is on cpu'):
+        layer(make_input((2, CHANNELS, 6, 5)))
+
+
+@every_layer
+@pytest.mark.parametrize('channels', [4, CHANNELS + 1, 2 * CHANNELS])
+def test_another_number_of_channels(name, channels):
+    # The kernels would read and write behind the parameters.
+    layer = make_layer(name)
+    with pytest.raises((ValueError, RuntimeError), match=r'channels|size|shape'):
         layer(make_input((2, channels, 6, 5)))
 
 

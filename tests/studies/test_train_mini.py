@@ -16,7 +16,7 @@ TOOL = 'studies.train_mini'
 def write_log(work_dir: Path, records: list[dict]) -> None:
     file = work_dir / 'date/vis_data/scalars.json'
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text('\n'.join(map(json.dumps, records)))
+    file.write_text(''.join(f'{json.dumps(one)}\n' for one in records))
 
 
 WHOLE = [{'loss': 2.0, 'step': 1}, {'loss': 1.0, 'step': 2}]
