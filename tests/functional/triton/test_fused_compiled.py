@@ -113,12 +113,3 @@ def test_planes_of_many_pixels(monkeypatch, kind):
     # The interpreter does not type loops, the compiler does.
     monkeypatch.setitem(TYPES, 'num_pixels', 'i64')
     assert compile_kernel(FORWARD, NORMS['two images'], False, KIND=kind)
-
-
-@needs_compiler
-@pytest.mark.parametrize('kind', ['', 'step', 'estimated', 'unbiased', 'sums'])
-def test_planes_of_many_pixels(kind):
-    # The interpreter does not type loops, the compiler does.
-    types = {'num_pixels': 'i64'}
-    norm = NORMS['two images']
-    assert compile_kernel(FORWARD, norm, False, types, KIND=kind)
