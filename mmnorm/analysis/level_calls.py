@@ -1,6 +1,8 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
 """Count how often the levels of a pyramid share a norm."""
 
+import inspect
+
 import torch
 from torch import nn
 
@@ -22,7 +24,9 @@ def level_calls(model: nn.Module) -> dict[str, int]:
     if head is None or not hasattr(model, 'extract_feat'):
         return {}
     names = {norm: f'bbox_head.{name}' for name, norm in norms_of(head)}
-    if not names:  # heads of transformers, which take more than the pyramid
+    takes = inspect.signature(head.forward).parameters.values()
+    # Heads of transformers, and of language, take more than the pyramid.
+    if not names or sum(p.default is p.empty for p in takes) != 1:
         return {}
     sizes: dict[str, set[torch.Size]] = {}
 
@@ -35,6 +39,8 @@ def level_calls(model: nn.Module) -> dict[str, int]:
         # The top of a pyramid with stride 128 has 3 x 3 pixels, which
         # deformable convolutions of mmcv ask for.
         head(model.extract_feat(torch.zeros(1, 3, 384, 384)))
+    except (NotImplementedError, RuntimeError):
+        return {}  # some operators of mmcv need a GPU
     finally:
         for handle in handles:
             handle.remove()

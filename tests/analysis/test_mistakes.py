@@ -197,3 +197,25 @@ def test_levels_that_share_running_statistics(norm, count):
     for mistake in found:
         assert 'share running statistics over 5 levels' in mistake.sentence
         assert mistake.key == "model.bbox_head.norm_cfg={'type': 'mmnorm.GN'}"
+
+
+def test_levels_of_a_pyramid_that_needs_a_gpu():
+    class Neck(nn.Module):
+        def forward(self, x):
+            raise RuntimeError('implementation for device cpu not found')
+
+    class Detector(nn.Module):
+        def extract_feat(self, x):
+            return Neck()(x)
+
+    class Fusion(nn.Sequential):
+        def forward(self, x, words):
+            return super().forward(x)
+
+    model = Detector()
+    model.bbox_head = nn.Sequential(nn.BatchNorm2d(3))
+    assert level_calls(model) == {}
+    model.extract_feat = lambda x: x
+    assert level_calls(model) == {'bbox_head.0': 1}
+    model.bbox_head = Fusion(nn.BatchNorm2d(3))
+    assert level_calls(model) == {}
