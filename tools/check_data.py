@@ -44,7 +44,11 @@ def option_error(cfg: Config, option: str) -> str | None:
             is_list = isinstance(node, (list, tuple))
             node = node[int(part) if is_list else part]
         except (LookupError, TypeError, ValueError):
-            if isinstance(node, dict) and 'type' in node and part.isalpha():
+            if (
+                isinstance(node, dict)
+                and 'type' in node
+                and part.isidentifier()
+            ):
                 return None
             return f'the config has no {part!r} of {option!r}'
     return None

@@ -74,9 +74,8 @@ class NormStats:
     def _add(self, name: str):
         @torch.no_grad()
         def hook(norm: nn.Module, args: tuple, output: Tensor) -> None:
-            if isinstance(norm, nn.LayerNorm) or output.numel() == 0:
-                return
-            if not self.counts:
+            is_other = isinstance(norm, nn.LayerNorm)
+            if not self.counts or is_other or output.numel() == 0:
                 return
             if len(args) > 1 and args[1] is not None:
                 self.fused.add(name)

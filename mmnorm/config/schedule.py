@@ -118,8 +118,8 @@ def scale_schedule(cfg: Config, batch: Batch) -> Schedule:
         statements.append(('', 'auto_scale_lr', {'base_batch_size': str(new)}))
     steps = (cfg.get('train_cfg') or {}).get('max_iters')
     if new == old:
-        pass
-    elif steps is not None:
+        return Schedule(statements, scaled, note)
+    if steps is not None:
         equation = f'{steps} * {old} / {new} = {round(steps * old / new)}'
         note += f'; {equation} steps'
         statements += _stretch(cfg, Fraction(old, new), f'Steps: {equation}.')

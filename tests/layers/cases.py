@@ -33,7 +33,7 @@ CHANNELS = 8
 
 
 class StepBCN(BCN):
-    """A BCN whose copies keep their sums, to compare a step of both."""
+    """Let a copy keep its sums, so that a test compares it with this one."""
 
     def __getstate__(self) -> dict:
         return vars(self)

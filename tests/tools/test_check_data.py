@@ -74,6 +74,7 @@ def test_section_of_a_data_set_of_mmdet(command, tmp_path):
         ('train_dataloader.dataset.0.ann_file=a', "no '0'"),
         ('train_datloader=a', "no 'train_datloader'"),
         ('train_dataloader.dataset.data_rot=a', "argument 'data_rot'"),
+        ('train_dataloader.dataset.no_cfg.size=1', "argument 'no_cfg'"),
         ('train_dataloader.batch_size.x=a', 'batch_size is 1 and has no'),
         ('train_dataloader', 'is not of the form KEY=VALUE'),
         ('train_dataloader.dataset.type=Coco', "mmdet has no 'Coco'"),
