@@ -91,7 +91,11 @@ def _by_setting(
         ax.hlines(row, low, high, color='tab:blue', linewidth=6, alpha=0.3)
         ax.plot(values, [row] * len(values), 'o', color='black', markersize=3)
         ax.plot(mean, row, '|', color='tab:blue', markersize=14)
-    labels = [label_of(cell) for cell, _ in series]
+    names = [label_of(cell) for cell, _ in series]
+    labels = [
+        f'{name}, lr {cell.lr}' if names.count(name) > 1 else name
+        for name, (cell, _) in zip(names, series, strict=True)
+    ]
     ax.set_yticks(range(len(series)), labels)
     ax.invert_yaxis()
     ax.set_xlabel(metric)

@@ -32,15 +32,19 @@ PEERS = ('GN', 'BN')
 
 
 def peers_of(one: Series, series: Iterable[Series]) -> dict[str, Series]:
-    """Return the series of GN and BN under the conditions of another one."""
-    alike = one.cell._asdict()
-    return {
-        other.cell.norm: other
-        for other in series
-        if other.cell.norm in PEERS
-        and other.cell._asdict()
-        == alike | {'norm': other.cell.norm, 'setting': 'default'}
-    }
+    """Return the series of GN and BN under the conditions of another one.
+
+    A setting such as a pretrained backbone is a condition, too, where the peer
+    has it. A setting of BCN alone is not.
+    """
+    by_cell = {other.cell: other for other in series}
+    cells = [
+        one.cell._replace(norm=norm, setting=setting)
+        for norm in PEERS
+        for setting in ('default', one.cell.setting)
+    ]
+    # The last cell of a norm counts.
+    return {cell.norm: by_cell[cell] for cell in cells if cell in by_cell}
 
 
 def difference(one: Series, peer: Series | None, metric: str) -> str:

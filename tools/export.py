@@ -144,7 +144,7 @@ def difference(network: nn.Module, path: Path) -> tuple[float, float]:
 def main() -> None:
     args = parse_args()
     check(args)
-    network = Network(build(args))
+    network = Network(build(args)).eval()
     if args.fold:
         deploy_chosen(network)
         fold(network, torch.rand(1, 3, *EXAMPLE[1:]))

@@ -120,8 +120,14 @@ def _load(path: str, kind: str, load: Callable[[BinaryIO], object]) -> object:
         ) from error
 
 
-class _DetectronUnpickler(pickle.Unpickler):
-    """An unpickler of numpy arrays in plain containers."""
+class _DetectronUnpickler(pickle._Unpickler):
+    """An unpickler of numpy arrays in plain containers.
+
+    Its base is the one in Python. A damaged index makes the one in C allocate
+    gigabytes for its list of references.
+    """
+
+    dispatch = pickle._Unpickler.dispatch.copy()
 
     def allowed(self) -> dict[str, object]:
         return NUMPY_GLOBALS
@@ -133,6 +139,23 @@ class _DetectronUnpickler(pickle.Unpickler):
         if found is None:
             raise pickle.UnpicklingError(f'GLOBAL {module}.{name}')
         return found
+
+    def load_build(self) -> None:
+        dtype, state = self.stack[-2:]
+        if isinstance(dtype, np.dtype):
+            # numpy believes any state, and would then read other memory.
+            _, _, *fields, size, alignment, flags = state
+            known = (
+                fields == [None] * 3
+                and size in (-1, dtype.itemsize)
+                and alignment in (-1, dtype.alignment)
+                and flags == dtype.flags
+            )
+            if not known:
+                raise pickle.UnpicklingError(f'damaged state of {dtype}')
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
 
 
 class _TorchUnpickler(_DetectronUnpickler):

@@ -224,8 +224,10 @@ def _weights(cfg: Config, norm: str, ws: bool) -> str:
         lacking.append('WS')
     if not lacking:
         return f'{name} load into mmnorm.{norm} as they are'
+    train = 'train every layer, with model.backbone.frozen_stages=-1, or '
+    first = train if lacking == ['WS'] else ''
     lacking = ' and '.join(lacking)
     return (
-        f'{name} were trained without {lacking}: name weights trained with '
-        f'{lacking} in {key}'
+        f'{name} were trained without {lacking}: {first}name weights trained '
+        f'with {lacking} in {key}'
     )

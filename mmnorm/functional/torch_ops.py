@@ -44,9 +44,10 @@ def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
         )
     if x.dim() == 2:  # torch would take no dimension for all dimensions
         x = x[..., None]
-    if not is_traced() and x.shape[2:].numel() == 0:
+    if not is_traced() and x.numel() == 0:
         # torch returns NaN for a plane without pixels, and one NaN would
-        # reach every process through the sums.
+        # reach every process through the sums. Without images, as in a head
+        # without regions, torch warns of the degrees of freedom.
         zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
         return zeros, zeros
     var, mean = torch.var_mean(x.to(_wide(x)), _planes(x), correction=0)

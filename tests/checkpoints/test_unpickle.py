@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,49 @@ def test_damaged_files_end_in_a_sentence(tmp_path, any_torch, name):
             assert str(error).startswith(f'checkpoint {path!r} ')
             errors += 1
     assert errors > 150
+
+
+def test_damaged_index_takes_no_memory(tmp_path):
+    content = pickle.dumps({'w': np.ones((3, 4), 'f4')}, 2)
+    first = content.index(b'q\x00')  # puts an object at index 0
+    large = b'r' + struct.pack('<I', 2**26)
+    path = tmp_path / 'w.pkl'
+    path.write_bytes(content[:first] + large + content[first + 2 :])
+    tracemalloc.start()
+    try:
+        read_checkpoint(str(path))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10**7
+
+
+class DamagedDtype:
+    """A number of four bytes that says it has others."""
+
+    def __init__(self, *state: object) -> None:
+        self.state = state
+
+    def __reduce__(self) -> tuple:
+        return np.dtype, ('f4', False, True), (3, '<', *self.state)
+
+
+@pytest.mark.parametrize(
+    'state',
+    [
+        (None, None, None, -1, -1, 63),  # a pointer to an object
+        (None, None, None, 400, -1, 0),
+        (None, None, None, -1, 3, 0),
+        (None, ('a',), {'a': (np.dtype('f8'), 0)}, -1, -1, 0),
+    ],
+    ids=['flags', 'size', 'alignment', 'fields'],
+)
+def test_damaged_dtype_never_reaches_numpy(tmp_path, state):
+    path = tmp_path / 'w.pkl'
+    content = {'w': np.ones(3, 'f4'), 'dtype': DamagedDtype(*state)}
+    path.write_bytes(pickle.dumps(content, 2))
+    with pytest.raises(ValueError, match=r'damaged state of float32'):
+        read_checkpoint(str(path))
 
 
 @pytest.mark.parametrize('error', [NameError, ImportError, ZeroDivisionError])

@@ -80,7 +80,8 @@ def test_a_report_says_what_changes_and_what_does_not():
         'roi_head.bbox_head: Shared2FCBBoxHead -> Shared4Conv1FCBBoxHead, '
         'no norm -> mmnorm.BCN, mmnorm.ConvWS',
         'roi_head.mask_head: no norm -> mmnorm.BCN, mmnorm.ConvWS',
-        'weights: torchvision://resnet50 were trained without WS: name '
+        'weights: torchvision://resnet50 were trained without WS: train '
+        'every layer, with model.backbone.frozen_stages=-1, or name '
         'weights trained with WS in model.backbone.init_cfg',
     ]
 

@@ -14,7 +14,7 @@ from mmnorm import ConvWS, layers
 from mmnorm.analysis import find_mistakes
 from mmnorm.config.apply_norm import NORMS as EVERY_NORM
 
-from .zoo import CLASSIFIERS, RATES, ROOT, Name, build, momenta
+from .zoo import CLASSIFIERS, RATES, ROOT, Name, build, load, momenta
 
 CONFIGS = sorted({*ROOT.glob('[!_]*/*.py')} - {*CLASSIFIERS})
 NORMS = {norm.lower(): getattr(layers, norm) for norm in EVERY_NORM}
@@ -53,7 +53,7 @@ def test_config_is_what_its_name_says(path):
     name = Name.parse(path.stem)
     text = path.read_text()
     assert len(text.splitlines()) <= 25
-    cfg = Config.fromfile(path)
+    cfg = load(path)
 
     semantic = 'decode_head' in cfg.model
     assert cfg.model.backbone.depth == name.depth
@@ -138,7 +138,7 @@ def check_semantic(cfg: Config, name: Name) -> None:
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_config_builds_with_only_its_norm_and_no_mistake(path):
     name = Name.parse(path.stem)
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     model = build(cfg)
     mistakes = {mistake.sentence for mistake in find_mistakes(model, cfg)}
     assert all('from one image' in sentence for sentence in mistakes)

@@ -15,7 +15,7 @@ from mmnorm import BCN, ConvWS
 from mmnorm.analysis import find_mistakes
 
 from .test_configs import NORMS
-from .zoo import CLASSIFIERS, ROOT, Name, build, path_of
+from .zoo import CLASSIFIERS, ROOT, Name, build, load, path_of
 
 IMAGES = {  # for training
     'imagenet': 1281167,
@@ -37,7 +37,7 @@ def test_config_is_what_its_name_says(path):
     name = Name.parse(path.stem)
     text = path.read_text()
     assert len(text.splitlines()) <= 25
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     backbone = cfg.model.backbone
     assert backbone.depth == name.depth
     assert cfg.model.head.num_classes == CLASSES[name.data]
@@ -82,7 +82,7 @@ def test_config_is_what_its_name_says(path):
 @pytest.mark.parametrize('path', CLASSIFIERS, ids=lambda path: path.stem)
 def test_comment_counts_the_steps(path):
     name = Name.parse(path.stem)
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     base = path.parent / '_base_/resnet18_mini-imagenet.py'
     text = (base if path.parent.name == 'mini' else path).read_text()
     text = ' '.join(text.replace('#', '').split())
@@ -112,7 +112,7 @@ def test_comment_counts_the_steps(path):
 @pytest.mark.parametrize('path', CLASSIFIERS, ids=lambda path: path.stem)
 def test_config_builds_with_only_its_norm(path):
     name = Name.parse(path.stem)
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     model = build(cfg)
     assert find_mistakes(model, cfg) == []
     expected = {NORMS[name.norm]}
@@ -144,7 +144,7 @@ def shapes(backbone: Module) -> dict[str, tuple[int, ...]]:
     ],
 )
 def test_backbone_fits_every_successor(classifier, successors):
-    expected = shapes(build(Config.fromfile(path_of(classifier))).backbone)
+    expected = shapes(build(load(path_of(classifier))).backbone)
     paths = [
         path
         for path in ROOT.glob(f'*/*_{successors}_*.py')
@@ -153,7 +153,7 @@ def test_backbone_fits_every_successor(classifier, successors):
     assert paths
     bases = {path.stem.split('xb')[0]: path for path in paths}
     for path in bases.values():
-        assert shapes(build(Config.fromfile(path)).backbone) == expected
+        assert shapes(build(load(path)).backbone) == expected
 
 
 @pytest.mark.filterwarnings('ignore')

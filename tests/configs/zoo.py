@@ -5,7 +5,9 @@ Names are ``architecture_backbone[_neck]_norms_training_data``, and
 ``backbone_norms_training_data`` for a classifier.
 """
 
+import copy
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,13 +63,20 @@ def path_of(name: str) -> Path:
     return path
 
 
+@cache
+def load(path: Path) -> Config:
+    """Return a config, the same one to all tests, which only read it."""
+    return Config.fromfile(path)
+
+
 def build(cfg: Config) -> Module:
     """Build a model, if possible without memory or time for weights."""
+    model = copy.deepcopy(cfg.model)  # detectors write into theirs
     scope = DefaultScope.overwrite_default_scope(cfg.default_scope)
     # The ResNet of mmpretrain reads numbers from a tensor.
     is_read = cfg.default_scope == 'mmpretrain'
     with scope, torch.device('cpu' if is_read else 'meta'):
-        return MODELS.build(cfg.model)
+        return MODELS.build(model)
 
 
 def momenta(model: Module) -> set[tuple[float, int]]:

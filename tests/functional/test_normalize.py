@@ -76,6 +76,15 @@ def test_native_path_equals_plain_operators(shape, dtype):
     )
 
 
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('shape', [(0, 3, 2, 2), (2, 3, 0, 4), (0, 3)])
+def test_input_without_numbers_gives_no_warning(shape):
+    x = torch.empty(shape, requires_grad=True)
+    y = normalize(x, lambda mean, var, _: (1 / (var + 1).sqrt(), -mean))
+    y.sum().backward()
+    assert y.shape == x.grad.shape == shape
+
+
 def test_constant_plane_has_no_variance():
     mean, var = torch_ops.moments(torch.full((2, 3, 4, 4), 7.0))
     assert (mean == 7).all()

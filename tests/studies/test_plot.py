@@ -43,3 +43,21 @@ def test_best_learning_rates_are_dashed(module, monkeypatch, tmp_path):
     ]
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ['GN', 'BN']
+
+
+def test_rows_of_two_rates_are_told_apart(module, monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(plt, 'close', figures.append)
+    runs = [
+        series('GN', 1, '0.1', 60.0, 62.0),
+        series('BCN', 1, '0.1', 64.0),
+        series('BCN', 1, '0.05', 65.0),
+    ]
+    module.draw(
+        {'net on streets': ('mIoU', runs)},
+        lambda values: (values.mean(), values.min(), values.max()),
+        tmp_path / 'toy.png',
+    )
+    (ax,) = figures[0].axes
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ['GN', 'BCN, lr 0.1', 'BCN, lr 0.05']

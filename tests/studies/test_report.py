@@ -66,6 +66,17 @@ def test_table(module):
     ]
 
 
+def test_peer_with_the_same_setting_comes_first(module):
+    def series(norm: str, setting: str, value: float):
+        return module.Series(cell(norm, 0, setting), np.array([value]))
+
+    bcn = series('BCN', 'pretrained', 9.0)
+    plain, gn = series('GN', 'default', 5.0), series('GN', 'pretrained', 7.0)
+    bn = series('BN', 'default', 4.0)
+    found = module.peers_of(bcn, [plain, gn, bn, bcn])
+    assert found == {'GN': gn, 'BN': bn}
+
+
 def test_report(module, tmp_path):
     text = module.report(PLAN, ROWS)
     assert text.startswith('6 of 9 trainings are done.')

@@ -1,5 +1,5 @@
 # Copyright (c) mmnorm contributors. All rights reserved.
-"""Trainings that are killed, stopped or misconfigured, or fill a disk."""
+"""Trainings of two processes, killed, misconfigured, or on a full disk."""
 
 import os
 import resource
@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -75,13 +76,27 @@ def assert_same_weights(actual, expected) -> None:
         torch.testing.assert_close(actual[key], value, rtol=0, atol=0, msg=key)
 
 
-def test_kill_of_one_process_then_resume(start, tmp_path):
-    command = (ROOT / 'tools/dist_train.sh', CONFIG, 2, '--work-dir')
-    whole = start(*command, tmp_path / 'whole')
-    output, _ = whole.communicate(timeout=SECONDS)
-    assert whole.returncode == 0, output
+@pytest.fixture(scope='module')
+def whole(tool, options, tmp_path_factory) -> Path:
+    """Train in two processes to the end, and return the work dir."""
+    work_dir = tmp_path_factory.mktemp('whole')
+    command = ('dist_train.sh', CONFIG, 2, '--work-dir', work_dir)
+    result = tool(*command, *options)
+    assert result.returncode == 0, result.stderr
+    assert 'Epoch(train) [2][4/4]' in result.stdout.replace('[2]  [', '[2][')
+    return work_dir
 
-    killed = start(*command, tmp_path / 'killed')
+
+def test_two_processes_test_a_checkpoint(tool, whole, options):
+    arguments = (whole / 'epoch_2.pth', 2, '--work-dir', whole)
+    result = tool('dist_test.sh', CONFIG, *arguments, *options)
+    assert result.returncode == 0, result.stderr
+    assert 'coco/segm_mAP_50' in result.stdout
+
+
+def test_kill_of_one_process_then_resume(start, whole, tmp_path):
+    command = (ROOT / 'tools/dist_train.sh', CONFIG, 2, '--work-dir')
+    killed = start(*command, tmp_path)
     read_until(killed, 'Epoch(train) [2][1/4]')
     both = workers(killed)
     assert both.keys() == {0, 1}
@@ -91,13 +106,11 @@ def test_kill_of_one_process_then_resume(start, tmp_path):
     assert 'Signal 9 (SIGKILL) received' in output
     assert not any(worker.is_running() for worker in both.values())
 
-    resumed = start(*command, tmp_path / 'killed', '--resume')
+    resumed = start(*command, tmp_path, '--resume')
     output, _ = resumed.communicate(timeout=SECONDS)
     assert resumed.returncode == 0, output
     assert 'resumed epoch: 1' in output
-    assert_same_weights(
-        tmp_path / 'killed/epoch_2.pth', tmp_path / 'whole/epoch_2.pth'
-    )
+    assert_same_weights(tmp_path / 'epoch_2.pth', whole / 'epoch_2.pth')
 
 
 def limit_file_size() -> None:

@@ -79,19 +79,6 @@ def test_train_test_and_resume(tool, options, work_dir, predict):
         torch.testing.assert_close(actual[key], value, rtol=0, atol=0, msg=key)
 
 
-def test_two_processes_train_and_test(tool, options, work_dir):
-    both = work_dir / 'both'
-    result = tool('dist_train.sh', CONFIG, 2, '--work-dir', both, *options)
-    assert result.returncode == 0, result.stderr
-    assert 'Epoch(train) [2][4/4]' in result.stdout.replace('[2]  [', '[2][')
-    checkpoint = both / 'epoch_2.pth'
-    result = tool(
-        'dist_test.sh', CONFIG, checkpoint, 2, '--work-dir', both, *options
-    )
-    assert result.returncode == 0, result.stderr
-    assert 'coco/segm_mAP_50' in result.stdout
-
-
 def test_resume_before_the_first_checkpoint(
     command, monkeypatch, options, tmp_path
 ):

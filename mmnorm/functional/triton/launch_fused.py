@@ -18,8 +18,9 @@ from .fused_forward_kernels import moments_and_coefficients
 from .fused_plane_kernels import apply, apply_grad
 from .launch import launch
 from .launch_fused_total import launch_coefficients, launch_gradient_of_sums
-from .launch_planes import fuses, match_format, with_strides
+from .launch_planes import fuses
 from .plan import Plan, make_plan
+from .plane_layout import match_format, with_strides
 
 # A program pools so many channels of a group; with more, registers spill.
 MAX_POOLED = 1024

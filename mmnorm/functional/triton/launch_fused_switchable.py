@@ -30,9 +30,10 @@ from .launch_fused import (
     launch_sums,
 )
 from .launch_fused_total import launch_coefficients, launch_gradient_of_sums
-from .launch_planes import fuses, match_format, with_strides
+from .launch_planes import fuses
 from .launch_switchable import GRAD_WARPS
 from .plan import make_plan
+from .plane_layout import match_format, with_strides
 
 NOTHING = None, None, None, None  # no weight and bias before the mix
 Parameters = tuple[Tensor, Tensor, Tensor, Tensor]

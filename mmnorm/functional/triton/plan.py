@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .launch_planes import layout, slope_and_name, split, written_tiles
+from .launch_planes import slope_and_name
+from .plane_layout import layout, split, written_tiles
 
 # The last program of a team holds TILE numbers of each tensor in registers,
 # and PARTS numbers while it merges chunks. With more, all programs of the

@@ -16,7 +16,11 @@ from triton.runtime.interpreter import GridExecutor
 from benchmarks.compiler import compile_to_ptx
 from mmnorm.functional import torch_ops
 from mmnorm.functional.dispatch import ops_for
-from mmnorm.functional.triton import launch_planes, plane_kernels
+from mmnorm.functional.triton import (
+    launch_planes,
+    plane_kernels,
+    plane_layout,
+)
 from tests.layers.cases import (
     CHANNELS,
     LAYERS,
@@ -151,8 +155,8 @@ def test_random_shapes(
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_any_split(monkeypatch, programs, max_chunks, channels_last):
     # A chunk has several tiles, and the last chunk is shorter.
-    monkeypatch.setattr(launch_planes, 'PROGRAMS', programs)
-    monkeypatch.setattr(launch_planes, 'MAX_CHUNKS', max_chunks)
+    monkeypatch.setattr(plane_layout, 'PROGRAMS', programs)
+    monkeypatch.setattr(plane_layout, 'MAX_CHUNKS', max_chunks)
     x, dy = torch.randn(2, 1, 3, 30, 31)
     check(in_format(x, channels_last), dy)
 
@@ -162,7 +166,7 @@ def test_any_split(monkeypatch, programs, max_chunks, channels_last):
 @pytest.mark.parametrize('programs', [1, 4096])
 def test_large_mean(monkeypatch, dtype, programs):
     # With mean 1000 and deviation 1, E[x^2] - E[x]^2 has no correct digit.
-    monkeypatch.setattr(launch_planes, 'PROGRAMS', programs)
+    monkeypatch.setattr(plane_layout, 'PROGRAMS', programs)
     x = (torch.randn(1, 2, 40, 50) + 1000).to(dtype)
     expected = torch_ops.moments(x.double())
     actual = launch_planes.moments(x.to(DEVICE))
@@ -301,9 +305,9 @@ def test_compiles_for_a_gpu(
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     kernel = getattr(plane_kernels, name)
     rows, pixels = (
-        launch_planes.CHANNELS_LAST_TILE
+        plane_layout.CHANNELS_LAST_TILE
         if channels_last
-        else launch_planes.CONTIGUOUS_TILE
+        else plane_layout.CONTIGUOUS_TILE
     )
     constants = {
         'ACTIVATION': activation,
@@ -312,7 +316,7 @@ def test_compiles_for_a_gpu(
         'ROWS': rows,
         'PIXELS': pixels,
         'PLANES': launch_planes.MERGED_PLANES,
-        'CHUNKS': launch_planes.MAX_CHUNKS,
+        'CHUNKS': plane_layout.MAX_CHUNKS,
     }
     types = dict.fromkeys(ACTIVATION_POINTERS, dtype) | {'slope': 'fp32'}
     ptx = compile_to_ptx(kernel, constants, types, ACTIVATION_POINTERS)
@@ -330,7 +334,7 @@ def test_flat_memory_has_wide_access(monkeypatch, tmp_path, name, dtype):
         'CHANNELS_LAST': False,
         'ALIGNED': 0,
         'ROWS': 0,
-        'PIXELS': launch_planes.FLAT_TILE,
+        'PIXELS': plane_layout.FLAT_TILE,
     }
     types = dict.fromkeys(ACTIVATION_POINTERS, dtype) | {'slope': 'fp32'}
     kernel = getattr(plane_kernels, name)
@@ -351,10 +355,10 @@ def test_flat_memory_has_wide_access(monkeypatch, tmp_path, name, dtype):
 )
 def test_small_and_odd_planes_are_flat(shape, is_flat):
     x = torch.empty(shape, device='meta')
-    num_programs, constants = launch_planes.written_tiles(
-        x, *[launch_planes.layout(x)[i] for i in (0, 2, 3)]
+    num_programs, constants = plane_layout.written_tiles(
+        x, *[plane_layout.layout(x)[i] for i in (0, 2, 3)]
     )
-    flat = False, 0, 0, launch_planes.FLAT_TILE
+    flat = False, 0, 0, plane_layout.FLAT_TILE
     assert (constants == flat) == is_flat
     size = constants[-1] * (constants[-2] or 1)
     assert num_programs * size >= x.numel()

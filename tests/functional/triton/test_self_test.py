@@ -18,6 +18,7 @@ from mmnorm.functional.triton import (
     launch_statistics,
     launch_switchable,
     self_test,
+    self_test_fused,
 )
 from tests.layers.cases import CHANNELS, call, make_input, make_layer, run
 
@@ -33,13 +34,14 @@ def fake_gpu(monkeypatch):
 
 
 @pytest.fixture
-def one_plane_case(monkeypatch):
-    """Leave one case of the plane operators in the self-test."""
+def few_cases(monkeypatch):
+    """Leave one case of the plane operators and one kind of fused norm."""
     monkeypatch.setattr(self_test, 'PLANES', self_test.PLANES[1:2])
+    monkeypatch.setattr(self_test_fused, 'KINDS', self_test_fused.KINDS[-1:])
 
 
 @pytest.fixture
-def tested_devices(monkeypatch, one_plane_case) -> list[torch.device]:
+def tested_devices(monkeypatch, few_cases) -> list[torch.device]:
     """Return a list to which each self-test appends its device."""
     tested, original = [], self_test.first_difference
 
@@ -86,14 +88,14 @@ def test_agrees():
 
 
 @needs_kernels
-def test_agrees_in_inference_mode(one_plane_case, default_float64):
+def test_agrees_in_inference_mode(few_cases, default_float64):
     # The first forward of a process may be an evaluation.
     with torch.inference_mode():
         assert self_test.first_difference(torch.device(DEVICE)) is None
 
 
 @needs_kernels
-def test_leaves_random_numbers_unchanged(one_plane_case):
+def test_leaves_random_numbers_unchanged(few_cases):
     torch.manual_seed(0)
     expected = torch.rand(1, device=DEVICE)
     torch.manual_seed(0)
@@ -157,7 +159,7 @@ def make_wrong(monkeypatch, module, name: str) -> None:
     'name', ['moments', 'affine', 'plane_sums', 'input_grad']
 )
 def test_sees_a_wrong_plane_operator(
-    monkeypatch, one_plane_case, find_difference, name
+    monkeypatch, few_cases, find_difference, name
 ):
     make_wrong(monkeypatch, launch_planes, name)
     found = find_difference('normalize of torch.float32')
