@@ -47,8 +47,10 @@ def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     if not is_traced() and x.numel() == 0:
         # torch returns NaN for a plane without pixels, and one NaN would
         # reach every process through the sums. Without images, as in a head
-        # without regions, torch warns of the degrees of freedom.
-        zeros = x.new_zeros(x.shape[:2], dtype=_wide(x))
+        # without regions, torch warns of the degrees of freedom. The zeros
+        # have a gradient, because the backward of the other processes waits
+        # for the all-reduce of this one.
+        zeros = x.sum(_planes(x), dtype=_wide(x))
         return zeros, zeros
     var, mean = torch.var_mean(x.to(_wide(x)), _planes(x), correction=0)
     return mean, var

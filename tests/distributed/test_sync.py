@@ -130,6 +130,14 @@ def test_equals_one_process_with_three(ranks, name):
 
 
 @pytest.mark.parametrize('name', SYNCHRONIZED)
+def test_images_without_pixels_do_not_hang(ranks, name):
+    xs = [make_input((2, CHANNELS, h, 4), h).detach() for h in (5, 0)]
+    for rank, seen in enumerate(ranks(2).run(step, name, xs)):
+        for key, value in seen.items():
+            assert value.isfinite().all(), f'{key} of rank {rank}'
+
+
+@pytest.mark.parametrize('name', SYNCHRONIZED)
 def test_equals_one_process_in_float32(ranks, name):
     xs = [make_input((n, CHANNELS, 6, 5), n).detach() for n in (1, 2)]
     seen = ranks(2).run(step, name, xs, torch.float32)
