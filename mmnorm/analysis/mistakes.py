@@ -141,23 +141,29 @@ def _plain_filters(s: Subject) -> Iterator[Mistake]:
         if isinstance(module, ConvWS)
     }
     if s.weights is None:
+        # A training makes up for what standardization takes from weights of
+        # BN, where the weights train: docs/evidence.md, a pretrained backbone.
         found = [
             name
-            for name in convs
-            if _is_of_bn(start := s.start_of(part_of(name, s.cfg)))
+            for name, conv in convs.items()
+            if not conv.weight.requires_grad
+            and _is_of_bn(start := s.start_of(part_of(name, s.cfg)))
             and 'ws' not in start
         ]
+        what, keys = 'frozen weights', 'model.{0}.frozen_stages=-1, or '
     else:
-        keys = {name: f'{name}.weight' for name in convs}
-        found = [name for name, key in keys.items() if key in s.weights]
-        if looks_standardized(s.weights[keys[name]] for name in found):
+        names = {name: f'{name}.weight' for name in convs}
+        found = [name for name, key in names.items() if key in s.weights]
+        if looks_standardized(s.weights[names[name]] for name in found):
             found = []
+        what, keys = 'weights', ''
     if found:
+        keys += 'model.{0}.conv_cfg, or model.{0}.init_cfg.checkpoint'
         part = part_of(found[0], s.cfg)
         yield Mistake(
-            f'{len(found)} convolutions of {part} standardize weights that '
+            f'{len(found)} convolutions of {part} standardize {what} that '
             'were trained without weight standardization',
-            f'model.{part}.conv_cfg, or model.{part}.init_cfg.checkpoint',
+            keys.format(part),
             found,
         )
 
