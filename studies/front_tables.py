@@ -51,9 +51,10 @@ def front_table(
             for one in series_of(plan, rows, task, metric):
                 key = one.cell.norm, one.cell.setting
                 text = in_percent(factor * one.values)
-                cells.setdefault(key, []).append(text)
+                cells.setdefault(key, {})[titles[-1]] = text
     lines = [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|']
-    for (norm, setting), values in cells.items():
+    for (norm, setting), texts in cells.items():
+        values = [texts.get(title, NO_RUN) for title in titles[1:]]
         if set(values) == {NO_RUN}:
             continue
         name = norm if setting == 'default' else f'{norm}, {setting}'

@@ -8,7 +8,7 @@ from studies.plan import PLANS, read_plan
 from studies.report import RESULTS
 from studies.results_file import read_rows
 
-from .test_report import PLAN, ROWS
+from .test_report import PLAN, ROWS, TASK
 
 TOOL = 'studies.front_tables'
 COLUMNS = {('net', 'streets'): ['mIoU']}
@@ -22,6 +22,17 @@ def test_front_table(module):
         '| BN | 50 (one run) |',
         '| BCN, half | 64 [63, 66] |',
     ]
+
+
+def test_norm_that_another_task_lacks(module):
+    other = PLAN.cells[0]._replace(data='towns', norm='SN')
+    tasks = {('net', 'towns'): TASK | {'data': 'towns'}}
+    plan = PLAN._replace(tasks=PLAN.tasks | tasks, cells=[*PLAN.cells, other])
+    rows = ROWS | {(other, 'mIoU'): {'value': 40.0}}
+    columns = COLUMNS | {('net', 'towns'): ['mIoU']}
+    lines = module.front_table(plan, rows, columns).splitlines()
+    assert lines[2] == '| GN | 62 [60, 64] | not trained yet |'
+    assert lines[5] == '| SN | not trained yet | 40 (one run) |'
 
 
 def test_not_trained_yet(module):
