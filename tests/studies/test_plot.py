@@ -3,6 +3,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 
 from studies.plan import Cell
 from studies.series import Series
@@ -15,9 +16,25 @@ def series(norm: str, images: int, lr: str, *values: float):
     return Series(cell, np.array(values))
 
 
-def test_best_learning_rates_are_dashed(module, monkeypatch, tmp_path):
+@pytest.fixture
+def draw(module, monkeypatch, tmp_path):
+    """Draw one panel, and return its axes."""
     figures = []
     monkeypatch.setattr(plt, 'close', figures.append)
+
+    def axes_of(runs: list[Series]) -> plt.Axes:
+        module.draw(
+            {'net on streets': ('mIoU', runs)},
+            lambda values: (values.mean(), values.min(), values.max()),
+            tmp_path / 'toy.png',
+        )
+        (ax,) = figures[0].axes
+        return ax
+
+    return axes_of
+
+
+def test_best_learning_rates_are_dashed(draw):
     runs = [
         series('GN', 1, '0.1', 60.0, 62.0),
         series('GN', 2, '0.2', 40.0, 42.0),
@@ -26,12 +43,7 @@ def test_best_learning_rates_are_dashed(module, monkeypatch, tmp_path):
         series('BN', 2, '0.2', 58.0),
         series('BN', 2, '0.4', 57.0),
     ]
-    module.draw(
-        {'net on streets': ('mIoU', runs)},
-        lambda values: (values.mean(), values.min(), values.max()),
-        tmp_path / 'toy.png',
-    )
-    (ax,) = figures[0].axes
+    ax = draw(runs)
     drawn = [
         (line.get_linestyle(), list(line.get_xdata()), list(line.get_ydata()))
         for line in ax.get_lines()
@@ -45,19 +57,12 @@ def test_best_learning_rates_are_dashed(module, monkeypatch, tmp_path):
     assert labels == ['GN', 'BN']
 
 
-def test_rows_of_two_rates_are_told_apart(module, monkeypatch, tmp_path):
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
+def test_rows_of_two_rates_are_told_apart(draw):
     runs = [
         series('GN', 1, '0.1', 60.0, 62.0),
         series('BCN', 1, '0.1', 64.0),
         series('BCN', 1, '0.05', 65.0),
     ]
-    module.draw(
-        {'net on streets': ('mIoU', runs)},
-        lambda values: (values.mean(), values.min(), values.max()),
-        tmp_path / 'toy.png',
-    )
-    (ax,) = figures[0].axes
+    ax = draw(runs)
     labels = [text.get_text() for text in ax.get_yticklabels()]
     assert labels == ['GN', 'BCN, lr 0.1', 'BCN, lr 0.05']
